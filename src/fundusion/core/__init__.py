@@ -1,0 +1,1 @@
+"""What every other folder may use: words, records, results, the registry, errors, durable files."""

@@ -1,0 +1,150 @@
+"""Tensors between collate and prediction, and the verbs a model can have. Torch is named, never imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Several studies as tensors.
+
+    Images are packed: all images of a modality lie in one tensor, and `owner` says which study (row) each belongs to,
+    so that any number of images per study costs no padding.
+
+    Args:
+        study_ids: One per row, length B.
+        modalities: Order of the columns of `present`: image modalities, "text", "table".
+        present: bool `(B, M)`.
+        images: Modality to float32 `(T, C, H, W)`, T images of all studies together.
+        owner: Modality to int64 `(T,)`, row of each image, ascending.
+        text_ids: int64 `(B, T)`, or None without text.
+        text_mask: bool `(B, T)`, True at real tokens.
+        table: float32 `(B, F)`; a categorical cell holds the index of its level. Missing cells hold 0 and are masked.
+        table_mask: bool `(B, F)`, True where a value is known.
+        targets: Task to float32 `(B,)` or, multi-label, `(B, K)`; NaN means not annotated.
+    """
+
+    study_ids: tuple[str, ...]
+    modalities: tuple[str, ...]
+    present: Tensor
+    images: Mapping[str, Tensor] = field(default_factory=dict)
+    owner: Mapping[str, Tensor] = field(default_factory=dict)
+    text_ids: Tensor | None = None
+    text_mask: Tensor | None = None
+    table: Tensor | None = None
+    table_mask: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.study_ids)
+
+    def presence(self) -> dict[str, Tensor]:
+        """Return modality to bool `(B,)`."""
+        return {name: self.present[:, i] for i, name in enumerate(self.modalities)}
+
+    def to(self, device: Any) -> Batch:
+        """Return the batch on a device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {k: move(v) for k, v in value.items()}
+            return value.to(device) if hasattr(value, "to") else value
+
+        return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What an encoder says about one modality.
+
+    Args:
+        pooled: `(B, E)`.
+        tokens: `(B, N, E)` or None.
+        token_mask: bool `(B, N)`, True at real tokens, or None when all are real.
+        maps: `(B, C_i, H_i, W_i)` feature maps, fine to coarse.
+        extras: Named by-products for explanation, such as "gates" `(B, M)` or "attention" `(B, N)`.
+    """
+
+    pooled: Tensor
+    tokens: Tensor | None = None
+    token_mask: Tensor | None = None
+    maps: tuple[Tensor, ...] = ()
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A scalar to minimise and its weighted parts, which sum to it."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOutput:
+    """Answer of a network before it becomes numbers.
+
+    Args:
+        logits: Task to `(B, K)`.
+        fused: Result of the fusion; None for decision-level fusion.
+        features: Modality to features, one row per study; rows of absent studies are zero.
+        presence: Modality to bool `(B,)`: what was used (after modality dropout in training).
+        by_modality: Decision-level fusion only: task to modality to logits `(B, K)`.
+    """
+
+    logits: Mapping[str, Tensor]
+    fused: Features | None
+    features: Mapping[str, Features]
+    presence: Mapping[str, Tensor]
+    by_modality: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Reads images `(T, C, H, W)`; has `embed_dim`."""
+
+    embed_dim: int
+
+    def encode(self, images: Tensor) -> Features: ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Reads token ids `(B, T)`; has `embed_dim` and `tokenize`."""
+
+    embed_dim: int
+
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]: ...
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Features: ...
+
+
+@runtime_checkable
+class TableEncoder(Protocol):
+    """Reads cells `(B, F)` with a mask; has `embed_dim`."""
+
+    embed_dim: int
+
+    def encode_table(self, table: Tensor, mask: Tensor) -> Features: ...
+
+
+@runtime_checkable
+class FeatureFusion(Protocol):
+    """Features by modality and their presence -> one `Features`; has `embed_dim`."""
+
+    embed_dim: int
+
+    def __call__(self, features: Mapping[str, Features], present: Mapping[str, Tensor]) -> Features: ...
+
+
+@runtime_checkable
+class DecisionFusion(Protocol):
+    """Logits by modality of one task and their presence -> logits."""
+
+    def combine(self, task: str, logits: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor: ...

@@ -1,0 +1,177 @@
+"""Components by name: one file per family, found by listing the folder, imported on first use."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from .errors import FundusionError, InvalidInput, UnknownName
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """What pixels an image encoder wants.
+
+    Args:
+        size: Side of the square input, px.
+        mean: Per channel, in the unit of [0, 1] pixels.
+        std: Per channel.
+        crop: "field_of_view" (cut to the circle, pad to a square) or "none" (pad to a square).
+        channels: 3 (grey is repeated) or 1.
+        max_frames: Most frames of one volume or series that are encoded, spread evenly.
+    """
+
+    size: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop: str = "field_of_view"
+    channels: int = 3
+    max_frames: int = 9
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.channels not in (1, 3) or self.crop not in ("field_of_view", "none"):
+            raise InvalidInput(f"image input is not usable: {self}.")
+        if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
+            raise InvalidInput(f"mean and std need {self.channels} positive-std channels: {self}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Facts about a registered component.
+
+    Args:
+        title: Words for a list.
+        roles: Verbs: "encode", "encode_text", "encode_table", "segment", "generate", "measure"; empty for non-models.
+        modalities: What it reads; empty means any.
+        input: Pixels it wants, for image encoders.
+        paper: DOI or arXiv id, or why there is none.
+        code_license: Licence of the implementation.
+        weight_license: Licence of published weights; None when none exist.
+        weights: Where published weights are ("hub:owner/name", "package:folder"); None when there are none.
+        training_data: Sets the published weights saw.
+        notes: Anything a user must know.
+    """
+
+    title: str
+    roles: frozenset[str] = frozenset()
+    modalities: frozenset[str] = frozenset()
+    input: ImageInput | None = None
+    paper: str = ""
+    code_license: str = "Apache-2.0"
+    weight_license: str | None = None
+    weights: str | None = None
+    training_data: tuple[str, ...] = ()
+    notes: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """Names of one kind of component.
+
+    A name is `<family>.<variant>` or `<family>`; the family is the file that registers it.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._builders: dict[str, Callable[..., Any]] = {}
+        self._cards: dict[str, Card] = {}
+
+    def register(self, name: str, card: Card) -> Callable[[Builder], Builder]:
+        """Return a decorator that gives a builder its name.
+
+        Raises:
+            InvalidInput: The name does not start with the name of the file, or belongs to another builder.
+        """
+
+        def decorate(builder: Builder) -> Builder:
+            family = builder.__module__.rsplit(".", 1)[-1]
+            if name.split(".")[0] != family:
+                raise InvalidInput(f"{self.kind} {name!r} is registered in {family}.py; the names must agree.")
+            known = self._builders.get(name)
+            if known is not None and known.__qualname__ != builder.__qualname__:
+                raise InvalidInput(f"{self.kind} {name!r} is taken by {known.__module__}.{known.__qualname__}.")
+            self._builders[name] = builder
+            self._cards[name] = card
+            return builder
+
+        return decorate
+
+    def families(self) -> list[str]:
+        """Return the files of the folder and the entry points of other packages."""
+        folder = importlib.import_module(self.package)
+        own = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_")]
+        return sorted({*own, *(e.name for e in entry_points(group=self.package))})
+
+    def names(self) -> list[str]:
+        """Return every name; imports every file of the folder."""
+        for family in self.families():
+            self._import(family)
+        return sorted(self._builders)
+
+    def card(self, name: str) -> Card:
+        """Return the card of a name.
+
+        Raises:
+            UnknownName: With the closest names.
+        """
+        self._find(name)
+        return self._cards[name]
+
+    def create(self, name: str, **options: Any) -> Any:
+        """Return a new component.
+
+        Raises:
+            UnknownName: With the closest names.
+            InvalidInput: The builder has no such option.
+        """
+        builder = self._find(name)
+        try:
+            return builder(**options)
+        except TypeError as error:
+            if "unexpected keyword argument" in str(error):
+                raise InvalidInput(f"{self.kind} {name!r}: {error}.") from error
+            raise
+
+    def _find(self, name: str) -> Callable[..., Any]:
+        if name not in self._builders:
+            family = name.split(".")[0]
+            if family in self.families():
+                self._import(family)
+        if name not in self._builders:
+            close = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.4)
+            raise UnknownName(
+                f"no {self.kind} is called {name!r}.",
+                hint=(f"Did you mean {', '.join(close)}? " if close else "") + f"Known: {_shorten(self.names())}.",
+            )
+        return self._builders[name]
+
+    def _import(self, family: str) -> None:
+        foreign = {e.name: e for e in entry_points(group=self.package)}
+        if family in foreign:
+            foreign[family].load()
+            return
+        try:
+            importlib.import_module(f"{self.package}.{family}")
+        except FundusionError:
+            # A family whose optional library is absent is listed by its folder but has no names to offer.
+            return
+
+
+def _shorten(names: Iterable[str], limit: int = 12) -> str:
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
+models = Registry("model", "fundusion.models")
+fusions = Registry("fusion", "fundusion.fusion")
+objectives = Registry("objective", "fundusion.objectives")
+datasets = Registry("dataset", "fundusion.datasets")
+explainers = Registry("explainer", "fundusion.explain")
