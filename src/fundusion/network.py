@@ -1,0 +1,361 @@
+"""Encoders by modality, one fusion, a dictionary of heads: build, run, save and load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .core.durable import write_json
+from .core.errors import IncompatibleWeights, InvalidInput
+from .core.interfaces import Batch, Features, NetworkOutput
+from .core.registry import ImageInput, fusions, models
+from .core.table import TableSchema
+from .core.tasks import Task
+from .core.vocabulary import TABLE, TEXT, Modality
+from .layers.heads import Head
+from .layers.pooling import FramePool
+from .layers.weights import digest, fit_state, load_state, save_state
+
+FORMAT = 1
+_IMAGE_MODALITIES = frozenset(m.value for m in Modality)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """Everything needed to build the same network again.
+
+    Args:
+        encoders: Modality to (name, options) of a registered model.
+        fusion: Name and options of a registered fusion.
+        tasks: Head name to what it answers.
+        table: Columns the table encoder reads.
+        embed_dim: Width of the fused vector.
+        modality_dropout: Probability that a present modality is hidden in training.
+        head_dropout: Dropout before the heads.
+        inputs: Image modality to the pixels its encoder wants.
+    """
+
+    encoders: Mapping[str, tuple[str, dict[str, Any]]]
+    fusion: tuple[str, dict[str, Any]]
+    tasks: Mapping[str, Task]
+    table: TableSchema | None = None
+    embed_dim: int = 256
+    modality_dropout: float = 0.25
+    head_dropout: float = 0.0
+    inputs: Mapping[str, ImageInput] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        from dataclasses import asdict
+
+        return {
+            "encoders": {m: [name, dict(options)] for m, (name, options) in self.encoders.items()},
+            "fusion": [self.fusion[0], dict(self.fusion[1])],
+            "tasks": {name: task.to_dict() for name, task in self.tasks.items()},
+            "table": self.table.to_dict() if self.table else None,
+            "embed_dim": self.embed_dim,
+            "modality_dropout": self.modality_dropout,
+            "head_dropout": self.head_dropout,
+            "inputs": {m: asdict(i) for m, i in self.inputs.items()},
+        }
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> NetworkSpec:
+        """Return the spec a `to_dict` form describes."""
+        return NetworkSpec(
+            encoders={m: (name, dict(options)) for m, (name, options) in value["encoders"].items()},
+            fusion=(value["fusion"][0], dict(value["fusion"][1])),
+            tasks={name: Task.from_dict(task) for name, task in value["tasks"].items()},
+            table=TableSchema.from_dict(value["table"]) if value.get("table") else None,
+            embed_dim=int(value["embed_dim"]),
+            modality_dropout=float(value["modality_dropout"]),
+            head_dropout=float(value.get("head_dropout", 0.0)),
+            inputs={
+                m: ImageInput(**{**i, "mean": tuple(i["mean"]), "std": tuple(i["std"])})
+                for m, i in value["inputs"].items()
+            },
+        )
+
+
+class MultimodalNetwork(nn.Module):
+    """Encoders by modality, frame pooling, one fusion and heads. Build it with `build_network`."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.modalities = tuple(spec.encoders)
+        self.encoders = nn.ModuleDict()
+        self.pools = nn.ModuleDict()
+        inputs = dict(spec.inputs)
+        for modality, (name, options) in spec.encoders.items():
+            card = models.card(name)
+            if modality in _IMAGE_MODALITIES:
+                _need_role(modality, name, card.roles, "encode")
+                inputs.setdefault(modality, _input_of(name, options))
+            else:
+                _need_role(modality, name, card.roles, {TEXT: "encode_text", TABLE: "encode_table"}[modality])
+            more = {"schema": spec.table} if modality == TABLE else {}
+            encoder = models.create(name, **{k: v for k, v in options.items() if k not in _INPUT_OPTIONS}, **more)
+            self.encoders[modality] = encoder
+            if modality in _IMAGE_MODALITIES:
+                self.pools[modality] = FramePool(encoder.embed_dim)
+        self.spec = replace(spec, inputs=inputs)
+        dims = {m: int(e.embed_dim) for m, e in self.encoders.items()}
+        self.decision_level = fusions.card(spec.fusion[0]).facts.get("level") == "decision"
+        self.fusion = fusions.create(
+            spec.fusion[0], dims=dims, tasks=dict(spec.tasks), embed_dim=spec.embed_dim, **spec.fusion[1]
+        )
+        self.heads = nn.ModuleDict()
+        for name, task in spec.tasks.items():
+            if self.decision_level:
+                self.heads[name] = nn.ModuleDict({m: Head(task, d, dropout=spec.head_dropout) for m, d in dims.items()})
+            else:
+                self.heads[name] = Head(task, self.fusion.embed_dim, dropout=spec.head_dropout)
+
+    def image_vectors(self, modality: str, images: Tensor) -> Features:
+        """Return features per image.
+
+        Shapes:
+            images `(T, C, H, W)`; pooled `(T, E)`; maps of the last stage `(T, E, h, w)`.
+        """
+        return self.encoders[modality].encode(images)
+
+    def encode(self, batch: Batch) -> dict[str, Features]:
+        """Return features by modality, one row per study; rows of absent studies are zero.
+
+        Images that are already vectors `(T, E)` (cached by a frozen encoder) skip the encoder.
+        """
+        features: dict[str, Features] = {}
+        present = batch.presence()
+        for modality in self.modalities:
+            if modality not in present or not bool(present[modality].any()):
+                continue
+            if modality == TEXT:
+                features[modality] = self.encoders[TEXT].encode_text(batch.text_ids, batch.text_mask)
+            elif modality == TABLE:
+                features[modality] = self.encoders[TABLE].encode_table(batch.table, batch.table_mask)
+            else:
+                features[modality] = self._encode_images(modality, batch)
+        return features
+
+    def _encode_images(self, modality: str, batch: Batch) -> Features:
+        images, owner = batch.images[modality], batch.owner[modality]
+        vectors = Features(pooled=images) if images.ndim == 2 else self.image_vectors(modality, images)
+        pooled, attention, tokens, token_mask = self.pools[modality](vectors.pooled, owner, len(batch))
+        return Features(
+            pooled=pooled,
+            tokens=tokens,
+            token_mask=token_mask,
+            maps=vectors.maps[-1:],
+            extras={"frame_attention": attention, "frame_vectors": vectors.pooled, "owner": owner},
+        )
+
+    def fuse(self, features: Mapping[str, Features], presence: Mapping[str, Tensor]) -> NetworkOutput:
+        """Return the answer for features that are already encoded; cheap, so that it can be asked for every subset.
+
+        Raises:
+            InvalidInput: A study has no modality that the network reads (`study.empty`).
+        """
+        used = {m: presence[m] for m in self.modalities if m in presence and m in features}
+        rows = next(iter(presence.values())).shape[0] if presence else 0
+        covered = torch.stack(list(used.values())).any(0) if used else torch.zeros(rows, dtype=torch.bool)
+        if not bool(covered.all()):
+            raise InvalidInput(
+                f"{int((~covered).sum())} of {rows} studies have none of the modalities this network reads: "
+                f"{', '.join(self.modalities)}.",
+                code="study.empty",
+                hint="Give at least one of them, or use another model.",
+            )
+        features = {m: features[m] for m in used}
+        if not self.decision_level:
+            fused = self.fusion(features, used)
+            logits = {name: head(fused.pooled) for name, head in self.heads.items()}
+            return NetworkOutput(logits=logits, fused=fused, features=features, presence=used)
+        by_modality = {
+            name: {m: heads[m](_zero_absent(features[m].pooled, used[m])) for m in used}
+            for name, heads in self.heads.items()
+        }
+        logits = {name: self.fusion.combine(name, parts, used) for name, parts in by_modality.items()}
+        return NetworkOutput(logits=logits, fused=None, features=features, presence=used, by_modality=by_modality)
+
+    def forward(self, batch: Batch, *, generator: torch.Generator | None = None) -> NetworkOutput:
+        """Return logits for a batch. In training, present modalities are hidden at random, never the last one."""
+        presence = {m: p for m, p in batch.presence().items() if m in self.encoders}
+        if self.training and self.spec.modality_dropout > 0:
+            presence = drop_modalities(presence, self.spec.modality_dropout, generator=generator)
+        return self.fuse(self.encode(batch), presence)
+
+    def save(self, folder: str | Path, *, extra: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None) -> None:
+        """Write `weights.safetensors` and `network.json` (spec, digest of the weights, `extra`).
+
+        Args:
+            folder: Created when it does not exist.
+            extra: JSON-ready facts that travel with the weights: calibration, thresholds, card.
+            dtype: Storage type of floating point tensors; None keeps theirs.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        state = {
+            k: (v.to(dtype) if dtype is not None and v.is_floating_point() else v).contiguous()
+            for k, v in self.state_dict().items()
+        }
+        save_state(target / "weights.safetensors", state)
+        write_json(
+            target / "network.json",
+            {
+                "format": FORMAT,
+                "network": self.spec.to_dict(),
+                "weights_sha256": digest(target / "weights.safetensors"),
+                "extra": dict(extra or {}),
+            },
+        )
+
+
+_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames")
+
+
+def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:
+    base = models.card(name).input or ImageInput()
+    changes = {k: tuple(options[k]) if k in ("mean", "std") else options[k] for k in _INPUT_OPTIONS if k in options}
+    if "image_size" in options:
+        changes["size"] = int(options["image_size"])
+    return replace(base, **changes)
+
+
+def _need_role(modality: str, name: str, roles: frozenset[str], role: str) -> None:
+    if role not in roles:
+        raise InvalidInput(
+            f"model {name!r} cannot read {modality!r}: it has the roles {sorted(roles)}, needed is {role!r}.",
+            hint=f'List fitting ones with: fundusion models --role {role}',
+        )
+
+
+def _zero_absent(pooled: Tensor, present: Tensor) -> Tensor:
+    return torch.where(present[:, None], pooled, torch.zeros((), dtype=pooled.dtype, device=pooled.device))
+
+
+def drop_modalities(
+    presence: Mapping[str, Tensor], rate: float, *, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Return a presence with each present modality hidden with probability `rate`; every study keeps at least one.
+
+    Source: Neverova et al. 2016 (ModDrop), doi:10.1109/TPAMI.2015.2461544. A study that would lose everything keeps the
+    modality with the largest draw, so the choice stays uniform.
+    """
+    names = list(presence)
+    present = torch.stack([presence[m] for m in names], 1)
+    draw = torch.rand(present.shape, generator=generator, device="cpu").to(present.device)
+    draw = draw.masked_fill(~present, -1.0)
+    kept = present & (draw >= rate)
+    lost = ~kept.any(1) & present.any(1)
+    kept[lost, draw[lost].argmax(1)] = True
+    return {m: kept[:, i] for i, m in enumerate(names)}
+
+
+def build_network(
+    encoders: Mapping[str, str | tuple[str, dict[str, Any]]],
+    fusion: str | tuple[str, dict[str, Any]] = "gated",
+    heads: Mapping[str, Task] | None = None,
+    *,
+    table: TableSchema | None = None,
+    embed_dim: int = 256,
+    modality_dropout: float = 0.25,
+    head_dropout: float = 0.0,
+    seed: int | None = None,
+) -> MultimodalNetwork:
+    """Return a network with fresh weights.
+
+    Args:
+        encoders: Modality ("cfp", "oct", ..., "text", "table") to the name of a model, or (name, options).
+        fusion: Name of a fusion, or (name, options).
+        heads: Task name to `Task`; `Ordinal(5)`, `MultiLabel("NDGCAHMO")`, ...
+        table: Columns of the table; needed when "table" is among the encoders.
+        embed_dim: Width of the fused vector.
+        modality_dropout: Probability that a present modality is hidden in a training step.
+        head_dropout: Dropout before the heads.
+        seed: Makes the fresh weights reproducible without touching the global generator.
+
+    Raises:
+        InvalidInput: No head, unknown modality, or a model that cannot read its modality.
+
+    Example:
+        >>> from fundusion.core.tasks import Ordinal
+        >>> network = build_network({"cfp": "resnet.test"}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=16)
+        >>> network.modalities
+        ('cfp',)
+    """
+    if not heads:
+        raise InvalidInput("a network needs at least one head.", hint='For instance heads={"dr_grade": fu.Ordinal(5)}.')
+    if not encoders:
+        raise InvalidInput("a network needs at least one encoder.", hint='For instance encoders={"cfp": "resnet.18"}.')
+    known = _IMAGE_MODALITIES | {TEXT, TABLE}
+    unknown = sorted(set(encoders) - known)
+    if unknown:
+        raise InvalidInput(f"unknown modalities {unknown}.", code="modality.unknown", hint=f"Known: {sorted(known)}.")
+    if TABLE in encoders and (table is None or len(table) == 0):
+        raise InvalidInput(
+            "a table encoder needs a schema of at least one column.", hint="Give table=fu.TableSchema.fit(rows)."
+        )
+    spec = NetworkSpec(
+        encoders={m: (e, {}) if isinstance(e, str) else (e[0], dict(e[1])) for m, e in encoders.items()},
+        fusion=(fusion, {}) if isinstance(fusion, str) else (fusion[0], dict(fusion[1])),
+        tasks=dict(heads),
+        table=table,
+        embed_dim=embed_dim,
+        modality_dropout=modality_dropout,
+        head_dropout=head_dropout,
+    )
+    if seed is None:
+        return MultimodalNetwork(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MultimodalNetwork(spec)
+
+
+def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]:
+    """Return a saved network in evaluation mode and the facts saved with it.
+
+    Raises:
+        IncompatibleWeights: Not a saved network, of another format, the digest differs, or a tensor is missing,
+            unexpected or of another shape.
+    """
+    source = Path(folder)
+    try:
+        description = json.loads((source / "network.json").read_text("utf-8"))
+        spec = NetworkSpec.from_dict(description["network"])
+        expected = description["weights_sha256"]
+    except FileNotFoundError as error:
+        raise IncompatibleWeights(
+            f"{source.name!r} holds no saved network: {Path(error.filename).name} is missing.",
+            code="model.not_found",
+            hint="Give the folder that training wrote, or a name from `fundusion models --role analyze`.",
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise IncompatibleWeights(
+            f"network.json of {source.name!r} cannot be read: {error}.", code="model.corrupt"
+        ) from error
+    if description.get("format") != FORMAT:
+        raise IncompatibleWeights(
+            f"network.json has format {description.get('format')!r}; this version reads {FORMAT}.",
+            code="model.format",
+            hint="Use the version of fundusion that wrote it, or train again.",
+        )
+    weights = source / "weights.safetensors"
+    if not weights.is_file():
+        raise IncompatibleWeights(f"{source.name!r} has no weights.safetensors.", code="model.not_found")
+    found = digest(weights)
+    if found != expected:
+        raise IncompatibleWeights(
+            f"weights.safetensors has SHA-256 {found[:16]}..., network.json expects {expected[:16]}...",
+            code="model.digest",
+            hint="The file was damaged or exchanged; get it again.",
+        )
+    network = MultimodalNetwork(spec)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load_state(weights).items()}
+    fit_state(network, state)
+    return network.eval(), {**description.get("extra", {}), "weights_sha256": found}
