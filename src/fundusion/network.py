@@ -190,7 +190,9 @@ class MultimodalNetwork(nn.Module):
             presence = drop_modalities(presence, self.spec.modality_dropout, generator=generator)
         return self.fuse(self.encode(batch), presence)
 
-    def save(self, folder: str | Path, *, extra: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None) -> None:
+    def save(
+        self, folder: str | Path, *, extra: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         """Write `weights.safetensors` and `network.json` (spec, digest of the weights, `extra`).
 
         Args:
@@ -231,7 +233,7 @@ def _need_role(modality: str, name: str, roles: frozenset[str], role: str) -> No
     if role not in roles:
         raise InvalidInput(
             f"model {name!r} cannot read {modality!r}: it has the roles {sorted(roles)}, needed is {role!r}.",
-            hint=f'List fitting ones with: fundusion models --role {role}',
+            hint=f"List fitting ones with: fundusion models --role {role}",
         )
 
 

@@ -155,7 +155,9 @@ class TableSchema:
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> TableSchema:
         """Return the schema a `to_dict` form describes."""
-        return TableSchema(columns=tuple(Column(**{**c, "levels": tuple(c.get("levels", ()))}) for c in value["columns"]))
+        return TableSchema(
+            columns=tuple(Column(**{**c, "levels": tuple(c.get("levels", ()))}) for c in value["columns"])
+        )
 
     @staticmethod
     def fit(rows: Sequence[Mapping[str, Any]], *, names: Iterable[str] | None = None) -> TableSchema:

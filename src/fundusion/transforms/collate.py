@@ -61,7 +61,9 @@ def collate(
             width = len(cells[0].table) if cells and cells[0].table is not None else 0
             zeros, unknown = np.zeros(width, np.float32), np.zeros(width, np.bool_)
             table = torch.from_numpy(np.stack([zeros if s.table is None else s.table for s in studies]))
-            table_mask = torch.from_numpy(np.stack([unknown if s.table_mask is None else s.table_mask for s in studies]))
+            table_mask = torch.from_numpy(
+                np.stack([unknown if s.table_mask is None else s.table_mask for s in studies])
+            )
             present[:, column] = table_mask.any(1)
         else:
             frames = [(row, image) for row, s in enumerate(studies) for image in s.images.get(modality, ())]

@@ -95,5 +95,7 @@ def encode_labels(task: Task, values: Sequence[Any]) -> npt.NDArray[np.float32]:
     """Return the targets of many studies: `(B,)`, multi-label `(B, K)`; NaN means not annotated."""
     rows = [encode_label(task, v) for v in values]
     if task.kind == "multilabel":
-        return np.stack([np.asarray(r, np.float32) for r in rows]) if rows else np.zeros((0, len(task.labels)), np.float32)
+        return (
+            np.stack([np.asarray(r, np.float32) for r in rows]) if rows else np.zeros((0, len(task.labels)), np.float32)
+        )
     return np.asarray(rows, np.float32)

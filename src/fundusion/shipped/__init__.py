@@ -1,0 +1,50 @@
+"""Weights that travel inside the package, each a folder with `network.json`, `weights.safetensors` and `CARD.md`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import UnknownName
+
+_FOLDER = Path(__file__).parent
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models inside the package."""
+    return sorted(p.parent.name for p in _FOLDER.glob("*/network.json"))
+
+
+def shipped_facts(name: str) -> dict[str, Any]:
+    """Return what travels with a shipped model: card, thresholds, calibration.
+
+    Raises:
+        UnknownName: No such model.
+    """
+    folder, _ = resolve_model(name)
+    description = json.loads((folder / "network.json").read_text("utf-8"))
+    return {"network": description["network"], **description["extra"], "weights_sha256": description["weights_sha256"]}
+
+
+def resolve_model(model: str | Path) -> tuple[Path, str]:
+    """Return the folder of a shipped name or of a trained network, and the name to record.
+
+    Raises:
+        UnknownName: Neither a shipped name nor a folder with a network in it.
+    """
+    names = shipped_models()
+    if str(model) in names:
+        return _FOLDER / str(model), str(model)
+    folder = Path(model)
+    for candidate in (folder, folder / "model"):
+        if (candidate / "network.json").is_file():
+            return candidate, folder.name
+    close = difflib.get_close_matches(str(model), names, n=1)
+    raise UnknownName(
+        f"no model is called {folder.name!r}, and no folder of that name holds a trained network.",
+        code="model.not_found",
+        hint=(f"Did you mean {close[0]!r}? " if close else "")
+        + f"Shipped: {', '.join(names) or 'none'}; or give the folder that `fundusion train --out` wrote.",
+    )
