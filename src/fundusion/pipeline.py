@@ -1,4 +1,4 @@
-"""From a record to a result: read, judge, prepare, predict, explain, compose. Each step is a call; no logic of its own."""
+"""From a record to a result: read, judge, prepare, predict, explain, compose; each step is one call."""
 
 from __future__ import annotations
 

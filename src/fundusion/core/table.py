@@ -24,7 +24,7 @@ class KnownColumn:
     title: str
 
 
-#: Quantities with a fixed unit. A value outside the range is refused, because it is more often a wrong unit than a patient.
+#: Quantities with a fixed unit. A value outside the range is refused: more often it is a wrong unit than a patient.
 KNOWN_COLUMNS: dict[str, KnownColumn] = {
     "age": KnownColumn(unit="years", low=0, high=120, title="Age"),
     "hba1c": KnownColumn(unit="%", low=3, high=20, title="HbA1c"),
