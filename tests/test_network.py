@@ -1,0 +1,160 @@
+"""Building, running, saving and loading a network; a missing modality is normal."""
+
+import json
+
+import pytest
+import torch
+
+from fundusion.core.errors import IncompatibleWeights, InvalidInput
+from fundusion.core.interfaces import Batch
+from fundusion.core.table import TableSchema
+from fundusion.core.tasks import MultiLabel, Ordinal
+from fundusion.network import NetworkSpec, build_network, drop_modalities, load_network
+
+TABLE = TableSchema.fit([{"age": 40, "sex": "F"}, {"age": 60, "sex": "M"}])
+HEADS = {"dr_grade": Ordinal(5), "disease": MultiLabel("NDG")}
+
+
+def toy_network(fusion="gated", **options):
+    encoders = {"cfp": "contrast_resnet.test", "table": "tabular.mlp"}
+    return build_network(encoders, fusion, HEADS, table=TABLE, embed_dim=16, seed=0, **options)
+
+
+def toy_batch(rows=4, seed=0):
+    """Rows 0..: image and table, image only, table only, two images."""
+    generator = torch.Generator().manual_seed(seed)
+    owner = torch.tensor([0, 1, 3, 3])
+    return Batch(
+        study_ids=tuple("abcd"[:rows]),
+        modalities=("cfp", "table"),
+        present=torch.tensor([[True, True], [True, False], [False, True], [True, True]]),
+        images={"cfp": torch.randn(4, 3, 64, 64, generator=generator)},
+        owner={"cfp": owner},
+        table=torch.randn(4, 2, generator=generator).clamp(0, 1).round(),
+        table_mask=torch.tensor([[True, True], [False, False], [True, False], [True, True]]),
+    )
+
+
+@pytest.mark.parametrize("fusion", ["concat", "gated", "cross_attention", "bottleneck", "late", "evidential"])
+def test_any_subset_of_modalities_gives_finite_logits(fusion):
+    output = toy_network(fusion).eval()(toy_batch())
+    assert output.logits["dr_grade"].shape == (4, 4)
+    assert output.logits["disease"].shape == (4, 3)
+    assert all(torch.isfinite(v).all() for v in output.logits.values())
+
+
+def test_content_of_an_absent_table_does_not_matter():
+    network = toy_network().eval()
+    batch = toy_batch()
+    reference = network(batch).logits["disease"]
+    spoiled = batch.table.clone()
+    spoiled[1] = float("nan")
+    changed = Batch(**{**{f: getattr(batch, f) for f in batch.__dataclass_fields__}, "table": spoiled})
+    assert torch.equal(network(changed).logits["disease"][1], reference[1])
+
+
+def test_a_study_with_nothing_is_refused():
+    batch = toy_batch()
+    empty = Batch(
+        **{
+            **{f: getattr(batch, f) for f in batch.__dataclass_fields__},
+            "present": torch.tensor([[True, True], [False, False], [False, True], [True, True]]),
+        }
+    )
+    with pytest.raises(InvalidInput) as error:
+        toy_network().eval()(empty)
+    assert error.value.code == "study.empty"
+
+
+def test_cached_vectors_give_the_same_answer_as_pixels():
+    network = toy_network().eval()
+    batch = toy_batch()
+    with torch.no_grad():
+        vectors = network.image_vectors("cfp", batch.images["cfp"]).pooled
+        cached = Batch(**{**{f: getattr(batch, f) for f in batch.__dataclass_fields__}, "images": {"cfp": vectors}})
+        assert torch.allclose(network(cached).logits["disease"], network(batch).logits["disease"], atol=1e-6)
+
+
+def test_modality_dropout_hides_but_never_everything():
+    present = {"cfp": torch.tensor([True] * 500 + [False] * 500), "table": torch.ones(1000, dtype=torch.bool)}
+    kept = drop_modalities(present, 0.5, generator=torch.Generator().manual_seed(0))
+    both = torch.stack(list(kept.values()), 1)
+    assert both.any(1).all()
+    assert not (kept["cfp"] & ~present["cfp"]).any()
+    share_of_both = both[:500].all(1).float().mean()
+    assert 0.18 < share_of_both < 0.32
+    alone = kept["cfp"][:500] & ~kept["table"][:500]
+    assert 0.3 < alone.float().mean() < 0.45
+    assert kept["table"][500:].all()
+
+
+def test_seed_makes_the_same_weights_and_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, two = toy_network().state_dict(), toy_network().state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_save_and_load_round_trip(tmp_path):
+    network = toy_network("late").eval()
+    network.save(tmp_path / "model", extra={"required": ["cfp"]})
+    again, facts = load_network(tmp_path / "model")
+    assert facts["required"] == ["cfp"]
+    assert again.spec == network.spec
+    assert torch.equal(again(toy_batch()).logits["disease"], network(toy_batch()).logits["disease"])
+
+
+def test_half_precision_storage_is_close(tmp_path):
+    network = toy_network().eval()
+    network.save(tmp_path / "model", dtype=torch.float16)
+    again, _ = load_network(tmp_path / "model")
+    assert torch.allclose(again(toy_batch()).logits["disease"], network(toy_batch()).logits["disease"], atol=1e-2)
+
+
+def test_damaged_or_exchanged_weights_are_refused(tmp_path):
+    toy_network().save(tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(IncompatibleWeights) as error:
+        load_network(tmp_path / "model")
+    assert error.value.code == "model.digest"
+
+
+def test_missing_format_and_broken_description_are_refused(tmp_path):
+    with pytest.raises(IncompatibleWeights) as error:
+        load_network(tmp_path)
+    assert error.value.code == "model.not_found"
+    toy_network().save(tmp_path / "model")
+    path = tmp_path / "model" / "network.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "format": 99}))
+    with pytest.raises(IncompatibleWeights) as error:
+        load_network(tmp_path / "model")
+    assert error.value.code == "model.format"
+    path.write_text("{")
+    with pytest.raises(IncompatibleWeights) as error:
+        load_network(tmp_path / "model")
+    assert error.value.code == "model.corrupt"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"encoders": {}, "heads": HEADS}, "at least one encoder"),
+        ({"encoders": {"cfp": "contrast_resnet.test"}, "heads": {}}, "at least one head"),
+        ({"encoders": {"fundus": "contrast_resnet.test"}, "heads": HEADS}, "unknown modalities"),
+        ({"encoders": {"table": "tabular.mlp"}, "heads": HEADS}, "schema"),
+        ({"encoders": {"cfp": "tabular.mlp"}, "heads": HEADS}, "cannot read"),
+    ],
+)
+def test_impossible_networks_are_refused(arguments, words):
+    with pytest.raises(InvalidInput, match=words):
+        build_network(**arguments)
+
+
+def test_spec_round_trip():
+    spec = toy_network().spec
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
