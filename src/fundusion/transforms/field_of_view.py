@@ -1,0 +1,320 @@
+"""Where the retina is in a photograph: the circle of the camera aperture, what cuts it, or that there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..core.errors import InvalidInput
+from .rim import Circle, Corner, fit_circle, polish_circle
+
+KINDS = ("circle", "notch", "clipped", "wide", "full", "none")
+
+#: Longest side of the picture on which the field is looked for, px; its rim is then measured at full resolution.
+_SEARCH_PX = 320
+#: Least share of the rim that must lie on one circle before it is believed.
+_LEAST_SUPPORT = 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldOfView:
+    """The visible field of one photograph.
+
+    Coordinates are `(row, column)` of pixel centres: the first pixel is (0, 0) and a frame of H rows spans -0.5 to
+    H - 0.5. They are fractional and belong to the full-resolution picture.
+
+    Args:
+        center: Of the circle, which may lie outside the frame's middle; of the box for "wide", "full" and "none".
+        radius_px: Of the circle; "wide": half the longer side; "full" and "none": half the diagonal.
+        box: (top, left, bottom, right) of what is visible.
+        kind: "circle" (whole), "notch" (whole, with an orientation mark), "clipped" (cut by the frame or an aperture),
+            "wide" (ellipse of an ultra-wide camera), "full" (no dark border was found; the frame is used),
+            "none" (the picture is empty).
+        coverage: Share of the field's area that is visible, in [0, 1]; 0 for "none".
+        confidence: Share of the visible rim that lies on the curve, in [0, 1]; 0 where no curve was found.
+    """
+
+    center: tuple[float, float]
+    radius_px: float
+    box: tuple[float, float, float, float]
+    kind: str
+    coverage: float
+    confidence: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InvalidInput(f"kind of field {self.kind!r} is not one of {KINDS}.")
+        top, left, bottom, right = self.box
+        if not (all(math.isfinite(v) for v in (*self.center, *self.box)) and bottom > top and right > left):
+            raise InvalidInput(f"a field needs a finite box with positive sides, got {self.box}.")
+
+    @property
+    def is_round(self) -> bool:
+        """Whether the field is a circle or part of one."""
+        return self.kind in ("circle", "notch", "clipped")
+
+    def mask(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Return which pixels of a picture of shape `(H, W, ...)` show the field.
+
+        Example:
+            >>> field = FieldOfView(center=(4.0, 4.0), radius_px=4.0, box=(0.0, 0.0, 8.0, 8.0), kind="circle",
+            ...                     coverage=1.0, confidence=1.0)
+            >>> field.mask((9, 9)).sum()
+            np.int64(49)
+        """
+        rows = np.arange(shape[0], dtype=np.float64)[:, None]
+        columns = np.arange(shape[1], dtype=np.float64)[None, :]
+        if self.kind == "none":
+            return np.zeros(shape[:2], np.bool_)
+        top, left, bottom, right = self.box
+        inside = (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
+        if self.is_round:
+            return inside & ((rows - self.center[0]) ** 2 + (columns - self.center[1]) ** 2 <= self.radius_px**2)
+        if self.kind == "wide":
+            half = (bottom - top) / 2, (right - left) / 2
+            return ((rows - self.center[0]) / half[0]) ** 2 + ((columns - self.center[1]) / half[1]) ** 2 <= 1
+        return inside
+
+
+def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
+    """Return the field of view of a photograph; when no curve is found the kind is "full" or "none" and says so.
+
+    The picture is compared with its own border (dark, noisy or white), the outline of what differs is fitted by a
+    circle that may be cut, carry a mark or stand beside a caption, and the rim is then measured at full resolution.
+
+    Args:
+        pixels: `(H, W, C)` uint8, C 1 or 3.
+
+    Raises:
+        InvalidInput: Another shape or type.
+
+    Example:
+        >>> rows, columns = np.mgrid[:200, :260]
+        >>> disc = (((rows - 99.5) ** 2 + (columns - 120.25) ** 2 <= 90**2) * 120).astype(np.uint8)
+        >>> field = find_field_of_view(np.repeat(disc[..., None], 3, axis=2))
+        >>> field.kind, [round(v) for v in field.center], round(field.radius_px)
+        ('circle', [100, 120], 90)
+    """
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        shape = getattr(pixels, "shape", type(pixels).__name__)
+        raise InvalidInput(f"expected pixels of shape (H, W, 1 or 3), got {shape}.", code="image.shape")
+    if pixels.dtype != np.uint8:
+        raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
+    factor = max(1, math.ceil(max(pixels.shape[:2]) / _SEARCH_PX))
+    small = _reduce(pixels, factor)
+    if min(small.shape[:2]) < 8:
+        return _frame(pixels.shape, "full" if small.std() >= 1.0 else "none")
+    level, border, noise = _difference_from_border(small)
+    inside = np.percentile(level, 75)
+    bright = level[level > max(4.0, 4 * noise)]
+    if small.reshape(-1, small.shape[2]).std(axis=0).max() < 1.0:
+        return _frame(pixels.shape, "none")
+    if bright.size < 0.02 * level.size:
+        return _frame(pixels.shape, "none" if inside < 3 and not border else "full")
+    threshold = max(4.0, 4 * noise, 0.10 * float(np.median(bright)))
+    region = _largest_region(level > threshold)
+    if region is None or region.mean() > 0.985:
+        return _frame(pixels.shape, "full")
+    oval = _ellipse(region, factor=factor, shape=pixels.shape)
+    if oval is not None:
+        return oval
+    guess = fit_circle(_outline(region), frame=region.shape)
+    if guess is not None and _encloses(guess, region):
+        corner = Corner(color=tuple(float(c) for c in _corner_color(small)), noise=noise)
+        found = polish_circle(pixels, guess.scaled(factor), corner=corner, reach_px=2.0 * factor + 1)
+        if found.support >= _LEAST_SUPPORT:
+            return _round_field(found, region, factor=factor, shape=pixels.shape)
+    return _frame(pixels.shape, "full")
+
+
+def _reduce(pixels: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
+    """Return block means, so that pixel i of the small picture covers i * factor .. (i + 1) * factor exactly."""
+    if factor == 1:
+        return pixels
+    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
+    if height == 0 or width == 0:
+        return pixels[:1, :1]
+    whole = pixels[: height * factor, : width * factor]
+    small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    return small if small.ndim == 3 else small[..., None]
+
+
+def _corners(small: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    side = max(2, round(0.04 * min(small.shape[:2])))
+    patches = (small[:side, :side], small[:side, -side:], small[-side:, :side], small[-side:, -side:])
+    # Brightest last: a caption or a logo stands in one or two corners, never in the two darkest.
+    return sorted(
+        (p.reshape(-1, small.shape[2]) for p in patches), key=lambda p: float(np.median(p.max(axis=1).astype(float)))
+    )
+
+
+def _corner_color(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    patches = _corners(small)
+    white = all(np.median(p.min(axis=1)) > 200 for p in patches)
+    chosen = np.concatenate(patches if white else patches[:2])
+    return np.median(chosen.astype(np.float64), axis=0)
+
+
+def _difference_from_border(small: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], bool, float]:
+    """Return how far each pixel is from the border's colour, whether the border is dark or white, and its noise."""
+    color = _corner_color(small)
+    dark = np.concatenate(_corners(small)[:2]).astype(np.float64)
+    is_border = bool(color.max() < 90 or color.min() > 200)
+    if color.min() > 200:
+        level = (color - small).max(axis=2)
+        noise = 0.0
+    else:
+        level = (small - color).max(axis=2)
+        noise = float(1.4826 * np.median(np.abs(dark - color)))
+    smooth = cv2.medianBlur(np.clip(level, 0, 255).astype(np.uint8), 3)
+    return smooth.astype(np.float32), is_border, noise
+
+
+def _largest_region(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
+    """Return the largest connected part, holes filled; None when nothing is left."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    if count < 2:
+        return None
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    contours, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros(mask.shape, np.uint8)
+    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
+    return filled.astype(np.bool_)
+
+
+def _outline(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the outline as `(N, 2)` (row, column), in order."""
+    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    longest = max(contours, key=len)
+    return longest[:, 0, ::-1].astype(np.float64)
+
+
+def _encloses(circle: Circle, region: npt.NDArray[np.bool_]) -> bool:
+    """Return whether the region lies in the circle and is no small part of the frame."""
+    rows, columns = np.nonzero(region)
+    distance = np.hypot(rows - circle.row, columns - circle.column)
+    inside = float((distance <= 1.02 * circle.radius + 1).mean())
+    return inside >= 0.95 and region.mean() >= 0.05
+
+
+def _frame(shape: tuple[int, ...], kind: str) -> FieldOfView:
+    height, width = shape[:2]
+    return FieldOfView(
+        center=((height - 1) / 2, (width - 1) / 2),
+        radius_px=math.hypot(height, width) / 2,
+        box=(-0.5, -0.5, height - 0.5, width - 0.5),
+        kind=kind,
+        coverage=0.0 if kind == "none" else 1.0,
+        confidence=0.0,
+    )
+
+
+def _ellipse(region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ...]) -> FieldOfView | None:
+    """Return the field of an ultra-wide camera, or None: a broad region that equals the ellipse of its own box."""
+    rows, columns = np.nonzero(region)
+    sides = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1], float)
+    if region.mean() < 0.35 or not 1.12 <= sides.max() / sides.min() <= 2.2:
+        return None
+    middle = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
+    grid = np.mgrid[: region.shape[0], : region.shape[1]]
+    ideal = sum(((grid[i] - middle[i]) / (sides[i] / 2)) ** 2 for i in range(2)) <= 1
+    overlap = float((ideal & region).sum() / (ideal | region).sum())
+    # A circle cut to the same box by a straight aperture overlaps its ellipse by less than 0.95.
+    if overlap < 0.96:
+        return None
+    box = [rows.min() * factor, columns.min() * factor, (rows.max() + 1) * factor, (columns.max() + 1) * factor]
+    top, left, bottom, right = (float(v) - 0.5 for v in box)
+    bottom, right = min(bottom, shape[0] - 0.5), min(right, shape[1] - 0.5)
+    return FieldOfView(
+        center=((top + bottom) / 2, (left + right) / 2),
+        radius_px=float(max(bottom - top, right - left)) / 2,
+        box=(top, left, bottom, right),
+        kind="wide",
+        coverage=1.0,
+        confidence=overlap,
+    )
+
+
+def _round_field(
+    circle: Circle, region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ...]
+) -> FieldOfView:
+    ideal = np.array(
+        [
+            circle.row - circle.radius,
+            circle.column - circle.radius,
+            circle.row + circle.radius,
+            circle.column + circle.radius,
+        ]
+    )
+    small = circle.scaled(1 / factor)
+    top, bottom = _straight_cuts(region, small)
+    left, right = _straight_cuts(region.T, Circle(row=small.column, column=small.row, radius=small.radius))
+    cuts = [v if v is None else (v + 0.5) * factor - 0.5 for v in (top, left, bottom, right)]
+    limits = np.array([-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5])
+    box = [ideal[i] if cuts[i] is None else cuts[i] for i in range(4)]
+    box = [max(box[i], limits[i]) if i < 2 else min(box[i], limits[i]) for i in range(4)]
+    lost = np.abs(np.array(box) - ideal) > 0.02 * circle.radius
+    field: dict[str, Any] = {
+        "center": (circle.row, circle.column),
+        "radius_px": circle.radius,
+        "box": tuple(float(v) for v in box),
+        "confidence": circle.support,
+    }
+    kind = "clipped" if lost.any() else "notch" if _has_notch(region, small) else "circle"
+    return FieldOfView(kind=kind, coverage=_visible_share(circle, box), **field)
+
+
+def _straight_cuts(region: npt.NDArray[np.bool_], circle: Circle) -> tuple[float | None, float | None]:
+    """Return the rows (small picture, pixel edges at .5) where a straight aperture ends the field, None where none.
+
+    A straight cut takes the whole chord away within a few rows; a dim rim fades and is no cut.
+    """
+    rows = np.arange(region.shape[0])
+    chord = 2 * np.sqrt(np.clip(circle.radius**2 - (rows - circle.row) ** 2, 0, None))
+    share = region.sum(axis=1) / np.maximum(chord, 1.0)
+    found: list[float | None] = []
+    for order in (1, -1):
+        filled = share[::order] > 0.8
+        first = int(np.argmax(filled)) if filled.any() else 0
+        outside = share[::order][:first]
+        touched = (chord[::order][:first] > 0).sum()
+        # Three rows beyond the edge are left out: they hold the blur of the edge itself.
+        beyond = outside[max(0, len(outside) - touched) : max(0, len(outside) - 3)]
+        cut = len(beyond) >= 2 and beyond.max() < 0.2 and chord[::order][first] > 0.3 * circle.radius
+        edge = first - 0.5 - 0.5 * float(outside[-1] if len(outside) and outside[-1] > 0.3 else 0.0)
+        found.append(None if not cut else edge if order == 1 else region.shape[0] - 1 - edge)
+    return found[0], found[1]
+
+
+def _has_notch(region: npt.NDArray[np.bool_], circle: Circle) -> bool:
+    """Return whether a small tab stands out of the rim or a small bite is taken from it."""
+    rows, columns = np.mgrid[: region.shape[0], : region.shape[1]]
+    distance = np.hypot(rows - circle.row, columns - circle.column) / circle.radius
+    margin = 0.012 + 1.0 / circle.radius
+    for part in (region & (distance > 1 + margin), ~region & (distance < 1 - margin) & (distance > 0.75)):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(part.astype(np.uint8))
+        for label in range(1, count):
+            if stats[label, cv2.CC_STAT_AREA] < 0.0006 * math.pi * circle.radius**2:
+                continue
+            at = labels == label
+            angle = np.arctan2(rows[at] - circle.row, columns[at] - circle.column)
+            spread = np.abs(np.angle(np.exp(1j * (angle - np.angle(np.exp(1j * angle).mean()))))).max()
+            if spread < math.radians(18):
+                return True
+    return False
+
+
+def _visible_share(circle: Circle, box: list[float]) -> float:
+    """Return the share of the circle's area inside the box, by strips."""
+    rows = circle.row + circle.radius * (np.arange(-511.5, 512) / 512)
+    half = np.sqrt(np.clip(circle.radius**2 - (rows - circle.row) ** 2, 0, None))
+    length = np.minimum(circle.column + half, box[3]) - np.maximum(circle.column - half, box[1])
+    seen = np.clip(length, 0, None)[(rows >= box[0]) & (rows <= box[2])].sum()
+    return float(np.clip(seen / (2 * half).sum(), 0, 1))

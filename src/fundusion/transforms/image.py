@@ -1,0 +1,209 @@
+"""Pixels as an encoder wants them: cut to the field, padded to a square, scaled once; and the way back for overlays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from ..core.errors import InvalidInput
+from ..core.registry import ImageInput
+from .field_of_view import FieldOfView, find_field_of_view
+
+#: Changes whenever the same photograph would give other pixels; caches and provenance carry it.
+VERSION = 1
+
+Plane = TypeVar("Plane")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedImage:
+    """A square picture for an encoder.
+
+    Args:
+        pixels: `(S, S, C)` uint8.
+        to_original: float64 `(2, 3)`; maps (x, y, 1) of a pixel centre here to (x, y) in the picture it came from.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    to_original: npt.NDArray[np.float64]
+
+
+def prepare(
+    pixels: npt.NDArray[np.uint8], image_input: ImageInput, *, field: FieldOfView | None = None
+) -> PreparedImage:
+    """Return a photograph cut to its field of view, padded with black to a square and scaled without aliasing.
+
+    The cut stays fractional: whole-pixel blocks are averaged first while at least twice the wanted size remains, then
+    one antialiased resampling does the rest, so that no rounding shifts the picture.
+
+    Args:
+        pixels: `(H, W, C)` uint8, C 1 or 3.
+        image_input: What the encoder wants.
+        field: Field of view already found; None searches it when the encoder wants the cut.
+
+    Raises:
+        InvalidInput: Another shape or type.
+
+    Example:
+        >>> ready = prepare(np.full((40, 60, 1), 7, np.uint8), ImageInput(size=32, crop="none"))
+        >>> ready.pixels.shape, int(ready.pixels[16, 16, 0]), int(ready.pixels[0, 0, 0])
+        ((32, 32, 3), 7, 0)
+    """
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        shape = getattr(pixels, "shape", type(pixels).__name__)
+        raise InvalidInput(f"expected pixels of shape (H, W, 1 or 3), got {shape}.", code="image.shape")
+    if pixels.dtype != np.uint8:
+        raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
+    height, width = pixels.shape[:2]
+    box = (-0.5, -0.5, height - 0.5, width - 0.5)
+    if image_input.crop == "field_of_view":
+        found = field or find_field_of_view(pixels)
+        box = found.box if found.kind != "none" else box
+    top, left, bottom, right = box
+    side = max(bottom - top, right - left, 1.0)
+    # Corner of the padded square in edge coordinates, where the frame starts at 0.
+    square = ((left + right - side) / 2 + 0.5, (top + bottom - side) / 2 + 0.5)
+    seen = (left + 0.5, top + 0.5, right + 0.5, bottom + 0.5)
+    scaled = _resample(pixels, square, seen, side=side, size=image_input.size)
+    step = side / image_input.size
+    shift = step / 2 - 0.5
+    to_original = np.array([[step, 0.0, square[0] + shift], [0.0, step, square[1] + shift]])
+    return PreparedImage(pixels=_with_channels(scaled, image_input.channels), to_original=to_original)
+
+
+def normalise(batch: npt.NDArray[np.uint8], image_input: ImageInput) -> npt.NDArray[np.float32]:
+    """Return `(T, H, W, C)` uint8 as float32 `(T, C, H, W)` of the mean and deviation an encoder wants.
+
+    Raises:
+        InvalidInput: Another shape or type.
+
+    Example:
+        >>> wanted = ImageInput(size=16, mean=(0.5,), std=(0.25,), channels=1)
+        >>> float(normalise(np.full((1, 16, 16, 1), 255, np.uint8), wanted)[0, 0, 0, 0])
+        2.0
+    """
+    if batch.ndim != 4 or batch.shape[3] != image_input.channels or batch.dtype != np.uint8:
+        raise InvalidInput(
+            f"expected uint8 of shape (T, H, W, {image_input.channels}), got {batch.dtype} {batch.shape}.",
+            code="image.shape",
+        )
+    mean, std = np.array(image_input.mean, np.float32), np.array(image_input.std, np.float32)
+    scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def map_to_original(
+    heatmap: npt.NDArray[np.floating], prepared: PreparedImage, shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """Return a map over a prepared picture as `(H, W)` over the picture it came from; zero where it was not seen.
+
+    Args:
+        heatmap: `(h, w)` of any resolution that covers the whole prepared square.
+        prepared: The picture the map belongs to.
+        shape: `(H, W, ...)` of the original.
+
+    Raises:
+        InvalidInput: The map is not `(h, w)` or not finite.
+
+    Example:
+        >>> ready = prepare(np.full((40, 60, 3), 9, np.uint8), ImageInput(size=32, crop="none"))
+        >>> map_to_original(np.ones((7, 7)), ready, (40, 60)).shape
+        (40, 60)
+    """
+    if heatmap.ndim != 2 or 0 in heatmap.shape or not np.isfinite(heatmap).all():
+        raise InvalidInput(f"expected a finite map of shape (h, w), got {heatmap.shape}.", code="explain.map")
+    size = prepared.pixels.shape[0]
+    full = cv2.resize(np.ascontiguousarray(heatmap, np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    height, width = shape[:2]
+    # The rim of the square is repeated outwards by one pixel, so that pixels between the last centre and the edge of
+    # the square are not darkened; what lies beyond stays zero.
+    framed = cv2.copyMakeBorder(full, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    affine = np.array(prepared.to_original, np.float64)
+    affine[:, 2] -= affine[:, :2].sum(axis=1)
+    return cv2.warpAffine(framed, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def select_frames(planes: Sequence[Plane], max_frames: int) -> list[Plane]:
+    """Return at most `max_frames` planes, spread evenly over a volume and in order.
+
+    Each is the middle of one of `max_frames` equal stretches, so one frame is the middle one.
+
+    Raises:
+        InvalidInput: `max_frames` is less than one.
+
+    Example:
+        >>> select_frames(range(19), 3), select_frames(range(2), 9), select_frames(range(5), 1)
+        ([3, 9, 15], [0, 1], [2])
+    """
+    if max_frames < 1:
+        raise InvalidInput(f"max_frames must be at least 1, got {max_frames}.")
+    count = len(planes)
+    if count <= max_frames:
+        return list(planes)
+    return [planes[int((i + 0.5) * count / max_frames)] for i in range(max_frames)]
+
+
+def preprocessing_signature(image_input: ImageInput) -> str:
+    """Return a stable text of everything that decides the pixels an encoder sees.
+
+    Example:
+        >>> preprocessing_signature(ImageInput(size=64, mean=(0.5,), std=(0.25,), channels=1))
+        'prepare-1 size=64 crop=field_of_view channels=1 mean=0.5 std=0.25 max_frames=9'
+    """
+    mean, std = (",".join(f"{v:.6g}" for v in values) for values in (image_input.mean, image_input.std))
+    return (
+        f"prepare-{VERSION} size={image_input.size} crop={image_input.crop} channels={image_input.channels} "
+        f"mean={mean} std={std} max_frames={image_input.max_frames}"
+    )
+
+
+def _resample(
+    pixels: npt.NDArray[np.uint8],
+    square: tuple[float, float],
+    seen: tuple[float, float, float, float],
+    *,
+    side: float,
+    size: int,
+) -> npt.NDArray[np.uint8]:
+    """Return the square `(x, y)` .. `+ side` scaled to `size`; all coordinates are edges of full-resolution pixels."""
+    factor = max(1, int(side / (2 * size)))
+    height, width = pixels.shape[:2]
+    # Whole blocks that cover what is seen; blocks start at multiples of the factor, whatever the cut is.
+    first = [max(0, math.floor(seen[i] / factor)) for i in range(2)]
+    last = [min(math.ceil(limit / factor), math.ceil(seen[i + 2] / factor)) for i, limit in enumerate((width, height))]
+    last = [max(last[i], first[i] + 1) for i in range(2)]
+    part = pixels[first[1] * factor : last[1] * factor, first[0] * factor : last[0] * factor]
+    missing = [(last[i] - first[i]) * factor - part.shape[1 - i] for i in range(2)]
+    if any(missing):
+        part = cv2.copyMakeBorder(part, 0, missing[1], 0, missing[0], cv2.BORDER_REPLICATE)
+    if factor > 1:
+        blocks = (last[0] - first[0], last[1] - first[1])
+        part = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA)
+    # What lies outside the picture is black.
+    corner = [square[i] / factor - first[i] for i in range(2)]
+    before = [max(0, math.ceil(-c)) for c in corner]
+    extent = side / factor
+    after = [max(0, math.ceil(corner[i] + extent - part.shape[1 - i] - 1e-9)) for i in range(2)]
+    if any(before) or any(after):
+        part = cv2.copyMakeBorder(part, before[1], after[1], before[0], after[0], cv2.BORDER_CONSTANT, value=0)
+    x, y = corner[0] + before[0], corner[1] + before[1]
+    box = (x, y, min(x + extent, part.shape[1]), min(y + extent, part.shape[0]))
+    picture = Pillow.fromarray(np.ascontiguousarray(part if part.ndim == 2 or part.shape[2] == 3 else part[..., 0]))
+    scaled = np.asarray(picture.resize((size, size), Pillow.Resampling.HAMMING if extent >= size else
+                                       Pillow.Resampling.BICUBIC, box=box))  # fmt: skip
+    return scaled if scaled.ndim == 3 else scaled[..., None]
+
+
+def _with_channels(pixels: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    if pixels.shape[2] == channels:
+        return np.ascontiguousarray(pixels)
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)[..., None]
