@@ -1,0 +1,1 @@
+"""Features of several modalities and their presence -> one answer. One file per method."""

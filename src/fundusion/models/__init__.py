@@ -1,0 +1,1 @@
+"""Encoders by name. One file per family; see `fundusion models`."""

@@ -1,0 +1,1 @@
+"""Network and batch -> loss with named parts."""
