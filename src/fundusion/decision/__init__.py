@@ -1,0 +1,1 @@
+"""Probabilities -> decisions a clinic can defend. Numpy only."""

@@ -1,0 +1,185 @@
+"""Logits -> calibrated probabilities; the scale is fitted on held-out patients.
+
+Source: temperature scaling Guo et al. 2017, arXiv:1706.04599; per-label scale and bias Platt 1999; CORN Shi et al. 2023,
+doi:10.1007/s10044-023-01181-9; CORAL Cao et al. 2020, doi:10.1016/j.patrec.2020.11.008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.errors import InvalidInput
+from ..core.tasks import Task
+
+Array = npt.NDArray[np.float64]
+
+
+def sigmoid(x: npt.ArrayLike) -> Array:
+    """Return the logistic function without overflow.
+
+    Example:
+        >>> sigmoid([-1000.0, 0.0, 1000.0]).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    z = np.asarray(x, np.float64)
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def softmax(x: npt.ArrayLike) -> Array:
+    """Return the softmax over the last axis without overflow."""
+    z = np.asarray(x, np.float64)
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True), np.float64)
+
+
+def probabilities_from_logits(task: Task, logits: npt.ArrayLike) -> Array:
+    """Return `(B, number of labels)` probabilities; binary gives (negative, positive).
+
+    Raises:
+        InvalidInput: Not finite (`model.not_finite`; a NaN never becomes a class), of another shape, or a regression.
+
+    Example:
+        >>> from fundusion.core.tasks import Ordinal
+        >>> probabilities_from_logits(Ordinal(3), [[0.0, 0.0]]).tolist()
+        [[0.5, 0.25, 0.25]]
+    """
+    z = np.atleast_2d(np.asarray(logits, np.float64))
+    if task.kind == "regression":
+        raise InvalidInput("a regression has a value, not probabilities.")
+    if z.shape[1] != task.outputs:
+        raise InvalidInput(
+            f"a {task.kind} task with {len(task.labels)} labels has {task.outputs} logits, got {z.shape[1]}."
+        )
+    if not np.isfinite(z).all():
+        raise InvalidInput("logits are not finite.", code="model.not_finite")
+    if task.kind == "binary":
+        p = sigmoid(z[:, 0])
+        return np.stack([1 - p, p], 1)
+    if task.kind == "multiclass":
+        return softmax(z)
+    if task.kind == "multilabel":
+        return sigmoid(z)
+    above = sigmoid(z)
+    above = np.cumprod(above, 1) if task.method == "corn" else np.minimum.accumulate(above, 1)
+    bounds = np.concatenate([np.ones((len(z), 1)), above, np.zeros((len(z), 1))], 1)
+    return bounds[:, :-1] - bounds[:, 1:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Scale and bias per logit, applied before the rule from logits to probabilities."""
+
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
+    n: int = 0
+
+    def apply(self, task: Task, logits: npt.ArrayLike) -> Array:
+        """Return calibrated probabilities; shapes and errors as in `probabilities_from_logits`."""
+        z = np.atleast_2d(np.asarray(logits, np.float64))
+        return probabilities_from_logits(task, z * np.asarray(self.scale) + np.asarray(self.bias))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {"scale": list(self.scale), "bias": list(self.bias), "n": self.n}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Calibration:
+        """Return the calibration of a `to_dict` form."""
+        return Calibration(scale=tuple(value["scale"]), bias=tuple(value["bias"]), n=int(value.get("n", 0)))
+
+
+def fit_platt(
+    logits: npt.ArrayLike, target: npt.ArrayLike, *, ridge: float = 1.0, weights: npt.ArrayLike | None = None
+) -> tuple[Array, float]:
+    """Return non-negative scales `(P,)` and a bias of a logistic model on known entries, by Newton steps.
+
+    Args:
+        logits: `(n,)` or `(n, P)`: one or several scores of the same event.
+        target: 0, 1 or NaN (not annotated).
+        ridge: Pull of the scales towards one; the answer for no data is scale one, bias zero.
+        weights: Weight per row.
+    """
+    z = np.asarray(logits, np.float64)
+    z = z[:, None] if z.ndim == 1 else z
+    y = np.asarray(target, np.float64)
+    known = ~np.isnan(y)
+    z, y = z[known], y[known]
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)[known]
+    count = z.shape[1]
+    theta = np.concatenate([np.ones(count), [0.0]])
+    start = theta.copy()
+    penalty = np.concatenate([np.full(count, ridge), [1e-3]])
+    x = np.concatenate([z, np.ones((len(z), 1))], 1)
+    for _ in range(100):
+        p = sigmoid(x @ theta)
+        gradient = x.T @ (w * (p - y)) + penalty * (theta - start)
+        hessian = (x * (w * p * (1 - p))[:, None]).T @ x + np.diag(penalty + 1e-9)
+        step = np.linalg.solve(hessian, gradient)
+        # Far from the optimum a full Newton step overshoots; it is halved until the objective falls.
+        before = _objective(x, y, w, theta, start, penalty)
+        while _objective(x, y, w, theta - step, start, penalty) > before + 1e-12 and np.abs(step).max() > 1e-10:
+            step = step / 2
+        theta = theta - step
+        theta[:count] = np.maximum(theta[:count], 0.0)
+        if np.abs(step).max() < 1e-8:
+            break
+    return theta[:count], float(theta[count])
+
+
+def _objective(x: Array, y: Array, w: Array, theta: Array, start: Array, penalty: Array) -> float:
+    z = x @ theta
+    loss = np.logaddexp(0.0, z) - y * z
+    return float((w * loss).sum() + 0.5 * (penalty * (theta - start) ** 2).sum())
+
+
+def fit_calibration(task: Task, logits: npt.ArrayLike, targets: npt.ArrayLike) -> Calibration:
+    """Return the calibration of a task from held-out patients.
+
+    Binary, multi-label and ordinal: scale and bias per logit (an ordinal threshold is fitted on the studies it is
+    asked for). Multi-class: one temperature.
+
+    Args:
+        task: What the head answers; not a regression.
+        logits: `(n, K)`.
+        targets: `(n,)` or, multi-label, `(n, K)`; NaN means not annotated.
+    """
+    z = np.asarray(logits, np.float64)
+    y = np.asarray(targets, np.float64)
+    if task.kind == "multiclass":
+        return _fit_temperature(z, y)
+    columns = y[:, None] if task.kind == "binary" else y
+    if task.kind == "ordinal":
+        steps = np.arange(z.shape[1])
+        columns = (y[:, None] > steps).astype(np.float64)
+        asked = y[:, None] >= steps if task.method == "corn" else np.ones_like(columns, bool)
+        columns[~asked | np.isnan(y)[:, None]] = np.nan
+    fits = [fit_platt(z[:, k], columns[:, k]) for k in range(z.shape[1])]
+    return Calibration(
+        scale=tuple(float(s[0]) for s, _ in fits),
+        bias=tuple(b for _, b in fits),
+        n=int((~np.isnan(columns)).any(1).sum()),
+    )
+
+
+def _fit_temperature(z: Array, y: Array) -> Calibration:
+    known = ~np.isnan(y)
+    z, y = z[known], y[known].astype(int)
+    count = z.shape[1]
+    if len(y) == 0:
+        return Calibration(scale=(1.0,) * count, bias=(0.0,) * count)
+
+    def loss(log_scale: float) -> float:
+        p = softmax(z * np.exp(log_scale))
+        return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean() + 1e-3 * log_scale**2)
+
+    grid = np.linspace(-3, 3, 61)
+    best = grid[int(np.argmin([loss(g) for g in grid]))]
+    fine = np.linspace(best - 0.1, best + 0.1, 41)
+    scale = float(np.exp(fine[int(np.argmin([loss(g) for g in fine]))]))
+    return Calibration(scale=(scale,) * count, bias=(0.0,) * count, n=len(y))
