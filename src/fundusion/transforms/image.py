@@ -40,7 +40,7 @@ def prepare(
 ) -> PreparedImage:
     """Return a photograph cut to its field of view, padded with black to a square and scaled without aliasing.
 
-    The cut stays fractional: whole-pixel blocks are averaged first while at least twice the wanted size remains, then
+    The cut stays fractional: whole-pixel blocks are averaged first while at least three times the wanted size remains, then
     one antialiased resampling does the rest, so that no rounding shifts the picture.
 
     Args:
@@ -173,7 +173,7 @@ def _resample(
     size: int,
 ) -> npt.NDArray[np.uint8]:
     """Return the square `(x, y)` .. `+ side` scaled to `size`; all coordinates are edges of full-resolution pixels."""
-    factor = max(1, int(side / (2 * size)))
+    factor = max(1, int(side / (3 * size)))
     height, width = pixels.shape[:2]
     # Whole blocks that cover what is seen; blocks start at multiples of the factor, whatever the cut is.
     first = [max(0, math.floor(seen[i] / factor)) for i in range(2)]
