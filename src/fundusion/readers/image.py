@@ -140,7 +140,7 @@ def _decode_jpeg(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
     end, arithmetic = _jpeg_end(data)
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         raise ReadError(
             f"{name!r} has no usable JPEG header.", code="image.truncated" if end is None else "image.corrupt"
         ) from error

@@ -1,0 +1,1 @@
+"""Sequences of records: one file per data set."""
