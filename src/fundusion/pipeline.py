@@ -339,7 +339,8 @@ class Pipeline:
 
     def _compose(self, item: PreparedItem, answer: Any) -> Analysis:
         from .report.compose import compose_report
-        from .report.findings import compare_with_report, compose_findings, read_report
+        from .report.findings import compose_findings
+        from .report.reading import compare_with_report, read_report
 
         study = item.study
         explanations = tuple(_place_maps(e, answer.maps.get(e.target, {}), item) for e in answer.explanations)

@@ -1,0 +1,1 @@
+"""Results -> findings -> pages a person reads."""
