@@ -190,8 +190,11 @@ def _towards_display(
         for item, k in zip(ready, owner, strict=True):
             picture = shown.images[modality][k].pixels
             source = usable.images[modality][kept[modality].index(k)].planes()[0]
-            scale = np.diag([picture.shape[1] / source.shape[1], picture.shape[0] / source.shape[0]])
-            moved.append(replace(item, to_original=scale @ item.to_original))
+            factor = np.array([picture.shape[1] / source.shape[1], picture.shape[0] / source.shape[0]])
+            turned = item.to_original * factor[:, None]
+            # Pixel centres: the first one of a picture half as large lies at 0.5 of the large one.
+            turned[:, 2] += (factor - 1) / 2
+            moved.append(replace(item, to_original=turned))
         images[modality], frames[modality] = tuple(moved), tuple(owner)
     return replace(prepared, images=images), frames
 
@@ -210,7 +213,14 @@ class Analysis:
 
         if self.document is not None:
             return render_study(self.document)
-        return render_rejected(self.result, study=self.study)
+        from .quality.gradability import REASONS
+
+        reasons = self.result.quality.reasons if self.result.quality else ()
+        return render_rejected(self.result, study=self.study, reasons=[REASONS.get(r, (r, "")) for r in reasons])
+
+    def headline(self) -> str | None:
+        """Return the first sentence of the report; None for a rejected study."""
+        return self.document.headline if self.document else None
 
     def thumbnail(self) -> str | None:
         """Return a small picture as a data URI, or None without an image."""

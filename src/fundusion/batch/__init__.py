@@ -1,0 +1,1 @@
+"""Many studies on one machine, nothing finished lost."""

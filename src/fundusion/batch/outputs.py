@@ -1,0 +1,116 @@
+"""The ledger -> `results.jsonl`, `summary.csv`, `index.html`, `run.json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.durable import write_bytes, write_json, write_text
+from ..report.render import IndexRow, render_index
+from .ledger import Ledger
+
+#: Beyond this many studies the overview leaves out thumbnails: a page of some hundred megabytes opens nowhere.
+MAX_THUMBNAILS = 5000
+
+
+def export(
+    ledger: Ledger, *, tasks: Mapping[str, Sequence[str]], total: int, run: Mapping[str, Any], reports: bool
+) -> None:
+    """Write the results of a run from its ledger, each file at once.
+
+    Args:
+        ledger: Of the run.
+        tasks: Task to labels, for the columns.
+        total: Number of studies of the input.
+        run: What `run.json` says beside the counts.
+        reports: Whether study pages exist to link to.
+    """
+    folder = ledger.folder
+    write_bytes(folder / "results.jsonl", (e.line.encode("utf-8") + b"\n" for e in ledger.entries()))
+    write_bytes(folder / "summary.csv", _summary(ledger, tasks))
+    counts = ledger.counts()
+    numbers = {
+        "total": total,
+        "ok": counts.get("ok", 0),
+        "rejected": counts.get("rejected", 0),
+        "pending": total - sum(counts.values()),
+    }
+    write_text(folder / "index.html", _index(ledger, tasks, numbers, reports))
+    write_json(folder / "run.json", {"counts": numbers, "rejected_by_code": ledger.codes(), **run})
+
+
+def _columns(tasks: Mapping[str, Sequence[str]]) -> list[str]:
+    names = ["study_id", "patient_id", "laterality", "status", "code", "gradable", "quality_score"]
+    for task, labels in tasks.items():
+        names += [f"{task}.label", f"{task}.decision", *(f"{task}.p.{k}" for k in labels)]
+    return [*names, "modalities_used"]
+
+
+def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]]) -> Iterator[bytes]:
+    names = _columns(tasks)
+    yield _csv_line(names)
+    for entry in ledger.entries():
+        row = json.loads(entry.line)
+        quality = row["quality"] or {}
+        cells: list[Any] = [row[k] for k in ("study_id", "patient_id", "laterality", "status", "code")]
+        cells += [quality.get("gradable"), quality.get("score")]
+        for task, labels in tasks.items():
+            prediction = row["predictions"].get(task, {})
+            known = prediction.get("probabilities", {})
+            cells += [prediction.get("label"), prediction.get("decision"), *(known.get(k) for k in labels)]
+        cells.append("|".join(m for m, use in row["modalities"].items() if use["used"]))
+        yield _csv_line(cells)
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow([_cell(c) for c in cells])
+    return stream.getvalue().encode("utf-8")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    # A table program would run a cell that begins like a formula.
+    return f"'{text}" if isinstance(value, str) and text[:1] in "=+-@\t" else text
+
+
+def _index(ledger: Ledger, tasks: Mapping[str, Sequence[str]], counts: Mapping[str, int], reports: bool) -> str:
+    shown = [(t, k) for t, labels in tasks.items() if t == "disease" for k in labels if k != "N"]
+    rows = []
+    small = counts["total"] <= MAX_THUMBNAILS
+    for entry in ledger.entries():
+        row, facts = json.loads(entry.line), json.loads(entry.facts)
+        predictions = row["predictions"]
+        rows.append(
+            IndexRow(
+                study_id=row["study_id"],
+                patient_id=row["patient_id"],
+                laterality=row["laterality"],
+                status=row["status"],
+                summary=facts.get("headline") or f"{row['code']}: {row['message']}",
+                cells=tuple(predictions.get(t, {}).get("probabilities", {}).get(k) for t, k in shown),
+                thumbnail=facts.get("thumbnail") if small else None,
+                link=f"reports/{facts['report']}" if reports and facts.get("report") else None,
+            )
+        )
+    names = {"total": "studies", "ok": "answered", "rejected": "not answered", "pending": "pending"}
+    return render_index(
+        rows,
+        columns=[k for _, k in shown],
+        counts={names[k]: v for k, v in counts.items() if v or k != "pending"},
+        subtitle="fundusion analyze",
+    )
+
+
+def read_results(folder: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of `results.jsonl`."""
+    text = (Path(folder) / "results.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
