@@ -1,0 +1,53 @@
+"""The command line: one file per group of verbs; nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from .analysis import analyze, demo
+from .data import check, draw
+from .networks import embed, evaluate, models, predict, train
+from .screen import fail
+
+app = typer.Typer(
+    name="fundusion",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
+    "Not a medical device; for research and education.",
+)
+for verb in (analyze, demo, check, draw, train, evaluate, predict, embed, models):
+    app.command()(verb)
+
+
+def version(value: bool) -> None:
+    """Print the version and leave."""
+    if value:
+        from .. import __version__
+
+        typer.echo(f"fundusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: bool = typer.Option(False, "--version", callback=version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error ends in a code of the contract, without a traceback."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        raise SystemExit(fail(error)) from None
