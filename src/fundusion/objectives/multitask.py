@@ -25,6 +25,7 @@ class Multitask:
         self.losses = dict(losses)
         self.weights = {name: float(weights.get(name, 1.0)) for name in losses}
         self.unimodal = unimodal
+        self.fused = fused
 
     def of(self, output: NetworkOutput, targets: Mapping[str, Tensor]) -> Loss:
         """Return the loss of an output; parts sum to the total."""
@@ -32,8 +33,10 @@ class Multitask:
         for name, loss in self.losses.items():
             if name not in targets:
                 continue
-            parts[name] = self.weights[name] * loss(output.logits[name].float(), targets[name])
             single = output.by_modality.get(name, {})
+            if self.fused > 0 or not single:
+                share = self.fused if single else 1.0
+                parts[name] = self.weights[name] * share * loss(output.logits[name].float(), targets[name])
             if not single or self.unimodal <= 0:
                 continue
             for modality, logits in single.items():
@@ -41,7 +44,7 @@ class Multitask:
                 rows = output.presence[modality]
                 if bool(rows.any()):
                     term = loss(logits[rows].float(), targets[name][rows])
-                    parts[f"{name}.{modality}"] = self.weights[name] * self.unimodal / len(single) * term
+                    parts[f"{name}.{modality}"] = self.weights[name] * self.unimodal * term
         total = torch.stack(list(parts.values())).sum() if parts else next(iter(output.logits.values())).sum() * 0.0
         return Loss(total=total, parts=parts)
 
@@ -61,6 +64,15 @@ def default(
     losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
     weights: Mapping[str, float] | None = None,
     unimodal: float = 1.0,
+    fused: float = 1.0,
 ) -> Multitask:
-    """Return the objective of several heads; `losses` come from `classification.head_loss`."""
-    return Multitask({name: losses[name] for name in tasks}, weights or {}, unimodal)
+    """Return the objective of several heads; `losses` come from `classification.head_loss`.
+
+    Args:
+        tasks: Heads of the network.
+        losses: Loss per head.
+        weights: Weight per head; one when left out.
+        unimodal: Weight of each modality's own answer; decision-level fusion only.
+        fused: Weight of the fused answer; decision-level fusion only. Zero trains independent experts.
+    """
+    return Multitask({name: losses[name] for name in tasks}, weights or {}, unimodal, fused)

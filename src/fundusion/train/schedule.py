@@ -1,0 +1,48 @@
+"""Learning rate and moving average as functions of the step: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+def rate_at(step: int, total: int, *, warmup: int, schedule: str) -> float:
+    """Return the factor of the learning rate at a step.
+
+    Example:
+        >>> rate_at(0, 100, warmup=10, schedule="cosine"), rate_at(100, 100, warmup=10, schedule="cosine")
+        (0.1, 0.001)
+    """
+    ramp = min(1.0, (step + 1) / max(1, warmup))
+    if schedule == "constant":
+        return ramp
+    return ramp * max(0.001, 0.5 * (1 + math.cos(math.pi * min(step, total) / max(1, total))))
+
+
+class MovingAverage:
+    """Exponential moving average of parameters and buffers; quick at first, so that the start is forgotten.
+
+    Source: Polyak and Juditsky 1992, doi:10.1137/0330046; the warm-up of the decay as in timm and TensorFlow.
+    """
+
+    def __init__(self, average: nn.Module, *, decay: float) -> None:
+        self.module = average.eval()
+        self.decay = decay
+        for parameter in average.parameters():
+            parameter.requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move the average towards a module."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        mine = self.module.state_dict()
+        floats, targets = [], []
+        for name, value in module.state_dict().items():
+            if value.dtype.is_floating_point:
+                floats.append(mine[name])
+                targets.append(value)
+            else:
+                mine[name].copy_(value)
+        torch._foreach_lerp_(floats, targets, 1 - decay)
