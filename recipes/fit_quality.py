@@ -131,7 +131,8 @@ def variants(picture: np.ndarray, generator: np.random.Generator) -> list[np.nda
     luma = cv2.cvtColor(found[1], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     warm = np.array([generator.uniform(0.6, 1.0), generator.uniform(0.3, 0.6), generator.uniform(0.1, 0.3)])
     tinted = np.clip((0.25 + 0.75 * luma[..., None]) * warm * 255, 0, 255).astype(np.uint8)
-    found += [tinted, aperture(found[1], generator), aperture(tinted, generator)]
+    toned = np.clip(found[1] * generator.uniform(0.5, 1.2, 3) * np.array([1.2, 0.9, 0.6]), 0, 255).astype(np.uint8)
+    found += [tinted, toned, aperture(found[1], generator), aperture(tinted, generator), aperture(toned, generator)]
     return found
 
 
@@ -165,7 +166,7 @@ def drawn_things(generator: np.random.Generator) -> list[np.ndarray]:
         smooth[0] * 255, smooth[1] * 255, smooth[2] * 255, smooth[0][..., :1] * warm, smooth[1][..., :1] * warm,
         smooth[2][..., :1] * warm, page, 255 - page, wave[..., None] * color, wave[..., None] * warm,
         ((rows // 20 + columns // 20) % 2)[..., None] * color, warm + generator.normal(0, 15, shape),
-        outer_eye(shape, generator), outer_eye(shape, generator),
+        outer_eye(shape, generator), outer_eye(shape, generator), outer_eye(shape, generator),
     ]  # fmt: skip
     flat = [np.clip(p, 0, 255).astype(np.uint8) for p in plain]
     return flat + [aperture(p, generator) for p in flat]
@@ -236,10 +237,10 @@ def collect(root: Path, limit: int, generator: np.random.Generator) -> list[Samp
             print(f"{count} photographs measured", flush=True)
     for name, picture in other_pictures(root):
         back = name.startswith(KEPT_BACK) if "-" not in name else held_out(name)
-        for _ in range(4 if "-" not in name else 1):
+        for _ in range(1 if "-" in name else 4 if back else 10):
             for variant in variants(picture, generator):
                 samples.append(sample(variant, kind="foreign", origin=name, severity=1.0, held_out=back))
-    for seed in range(24):
+    for seed in range(30):
         for index, drawing in enumerate(drawn_things(np.random.default_rng(seed))):
             samples.append(
                 sample(drawing, kind="foreign", origin=f"drawn-{index}", severity=1.0, held_out=seed % 3 == 0)
@@ -330,8 +331,8 @@ def show(model: QualityModel, samples: list[Sample]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="replace the shipped calibration")
-    parser.add_argument("--limit", type=int, default=1200, help="ODIR photographs to use")
-    parser.add_argument("--refuse", type=float, default=0.01, help="share of original photographs to refuse")
+    parser.add_argument("--limit", type=int, default=1300, help="ODIR photographs to use")
+    parser.add_argument("--refuse", type=float, default=0.007, help="share of original photographs to refuse")
     options = parser.parse_args()
     root = Path(os.environ.get("FUNDUSION_DATA") or TARGET.parents[3].parent / "shared" / "data")
     if not root.is_dir():

@@ -154,7 +154,7 @@ def _obviously_foreign(pixels: np.ndarray) -> tuple[str, ...]:
 
 def _spread(pixels: np.ndarray) -> dict[str, float]:
     """Return the brightest-to-darkest spread and the mean difference between channels, on a coarse grid."""
-    step = max(1, min(pixels.shape[:2]) // 256)
+    step = max(1, min(pixels.shape[:2]) // 128)
     coarse = np.ascontiguousarray(pixels[::step, ::step])
     deviation = float(cv2.meanStdDev(coarse)[1].max())
     if pixels.shape[2] == 1:

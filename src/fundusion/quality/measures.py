@@ -105,7 +105,7 @@ def _illumination(planes: _Planes) -> dict[str, float]:
     weight = inside.astype(np.float32)
     smooth = cv2.blur(luma * weight, (33, 33)) / np.maximum(cv2.blur(weight, (33, 33)), 1e-3)
     broad = smooth[inside]
-    center = values - values.mean()
+    squared = (values - values.mean()) ** 2
     spread = max(float(values.std()), 1e-3)
     return {
         "brightness": float(np.median(values)) / 255,
@@ -113,7 +113,7 @@ def _illumination(planes: _Planes) -> dict[str, float]:
         "bright_share": float((planes.green[inside] > 235).mean()),
         "clipped_red": float((planes.red[inside] > 252).mean()),
         "unevenness": float(broad.std() / max(broad.mean(), 4.0)),
-        "kurtosis": float(np.clip((center**4).mean() / spread**4, 1, 30)) ** 0.5,
+        "kurtosis": float(np.clip((squared * squared).mean() / spread**4, 1, 30)) ** 0.5,
     }
 
 

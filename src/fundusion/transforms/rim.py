@@ -52,8 +52,8 @@ def fit_circle(outline: npt.NDArray[np.float64], *, frame: tuple[int, ...]) -> C
     Example:
         >>> angle = np.linspace(0.0, 2 * np.pi, 200)
         >>> circle = fit_circle(np.stack([50 + 30 * np.sin(angle), 60 + 30 * np.cos(angle)], 1), frame=(100, 120))
-        >>> round(circle.row, 3), round(circle.column, 3), round(circle.radius, 3)
-        (50.0, 60.0, 30.0)
+        >>> round(circle.row, 2), round(circle.column, 2), round(circle.radius, 2)   # half a pixel beyond the outline
+        (50.0, 60.0, 30.5)
     """
     last = np.array(frame[:2]) - 1
     points = outline[((outline > 1.5) & (outline < last - 1.5)).all(axis=1)]
@@ -144,9 +144,7 @@ def _least_squares(
     return float(state[0]), float(state[1]), float(state[2])
 
 
-def _robust_fit(
-    points: npt.NDArray[np.float64], *, start: tuple[float, float, float]
-) -> tuple[float, float, float]:
+def _robust_fit(points: npt.NDArray[np.float64], *, start: tuple[float, float, float]) -> tuple[float, float, float]:
     """Return the circle fitted with Tukey weights, so that a mark, a cut or dim stretches do not pull it."""
     state = start
     for _ in range(4):
