@@ -255,9 +255,7 @@ def _ellipse(region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ..
     )
 
 
-def _round_field(
-    circle: Circle, region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ...]
-) -> FieldOfView:
+def _round_field(circle: Circle, region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ...]) -> FieldOfView:
     ideal = np.array(
         [
             circle.row - circle.radius,
@@ -269,15 +267,16 @@ def _round_field(
     small = circle.scaled(1 / factor)
     top, bottom = _straight_cuts(region, small)
     left, right = _straight_cuts(region.T, Circle(row=small.column, column=small.row, radius=small.radius))
-    cuts = [v if v is None else (v + 0.5) * factor - 0.5 for v in (top, left, bottom, right)]
-    limits = np.array([-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5])
-    box = [ideal[i] if cuts[i] is None else cuts[i] for i in range(4)]
-    box = [max(box[i], limits[i]) if i < 2 else min(box[i], limits[i]) for i in range(4)]
+    limits = (-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5)
+    box: list[float] = []
+    for i, cut in enumerate((top, left, bottom, right)):
+        edge = float(ideal[i]) if cut is None else (cut + 0.5) * factor - 0.5
+        box.append(max(edge, limits[i]) if i < 2 else min(edge, limits[i]))
     lost = np.abs(np.array(box) - ideal) > 0.02 * circle.radius
     field: dict[str, Any] = {
         "center": (circle.row, circle.column),
         "radius_px": circle.radius,
-        "box": tuple(float(v) for v in box),
+        "box": tuple(box),
         "confidence": circle.support,
     }
     kind = "clipped" if lost.any() else "notch" if _has_notch(region, small) else "circle"

@@ -70,7 +70,7 @@ def fit_circle(outline: npt.NDArray[np.float64], *, frame: tuple[int, ...]) -> C
     distance = np.sqrt(apart[0] * apart[0] + apart[1] * apart[1])
     votes = (np.abs(distance - radii[:, None].astype(np.float32)) < 1.25).sum(axis=1)
     best = int(np.argmax(votes))
-    row, column, radius = (*centers[best], radii[best])
+    row, column, radius = float(centers[best, 0]), float(centers[best, 1]), float(radii[best])
     for tolerance in (2.0, 1.5, 1.25):
         near = points[np.abs(np.hypot(points[:, 0] - row, points[:, 1] - column) - radius) < tolerance]
         if len(near) < 12:
