@@ -20,7 +20,11 @@ class Multitask:
     """Callable objective; `of(output, targets)` reuses an output that is already there."""
 
     def __init__(
-        self, losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]], weights: Mapping[str, float], unimodal: float
+        self,
+        losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+        weights: Mapping[str, float],
+        unimodal: float,
+        fused: float = 1.0,
     ) -> None:
         self.losses = dict(losses)
         self.weights = {name: float(weights.get(name, 1.0)) for name in losses}

@@ -23,7 +23,7 @@ MEASURES = (
     "brightness", "dark_share", "bright_share", "clipped_red", "unevenness", "focus_fine", "focus_middle",
     "focus_coarse", "contrast", "noise", "vessels", "vessel_length", "direction", "axis_share", "dead_share",
     "coverage", "roundness", "redness", "yellowness", "color_spread", "warm_share", "grey_share", "slope", "kurtosis",
-    "red_detail", "red_agreement",
+    "red_detail", "red_agreement", "focus_least",
 )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def measure(pixels: npt.NDArray[np.uint8], field: FieldOfView) -> dict[str, floa
         Multi-scale gradient (band-pass) energy as focus follows the survey of Pertuz et al. 2013,
         doi:10.1016/j.patcog.2012.11.011; noise by the Laplacian difference of Immerkaer 1996,
         doi:10.1006/cviu.1996.0060; tubular structures by eigenvalues of the Hessian after Frangi et al. 1998,
-        doi:10.1007/BFb0056195; the choice of illumination, contrast, colour and field of view as gradability follows
+        doi:10.1007/BFb0056195; detail in the weakest direction from the
+        structure tensor of Bigun and Granlund 1987; the choice of illumination, contrast, colour and field of view as gradability follows
         Fleming et al. 2006, doi:10.1167/iovs.05-1155. Taken at one scale, without the weights of those papers.
     """
     planes = _planes(pixels, field)
@@ -150,6 +151,12 @@ def _detail(planes: _Planes) -> dict[str, float]:
     magnitude = np.abs(gx) + np.abs(gy)
     on_axis = np.minimum(np.abs(gx), np.abs(gy)) < 0.13 * np.maximum(np.abs(gx), np.abs(gy))
     middle = cells[1]
+    # Motion keeps detail across its direction, so the weakest direction is what tells it; single strong edges are held.
+    relative = blurred[0] / local
+    along, across = (
+        np.clip(cv2.Sobel(relative, cv2.CV_32F, i, 1 - i)[core], -0.25, 0.25).astype(np.float64) for i in (1, 0)
+    )
+    tensor = np.array([[(along**2).mean(), (along * across).mean()], [(along * across).mean(), (across**2).mean()]])
     return {
         "focus_fine": energy[0],
         "focus_middle": energy[1],
@@ -160,6 +167,7 @@ def _detail(planes: _Planes) -> dict[str, float]:
         "axis_share": float(magnitude[on_axis].sum() / max(float(magnitude.sum()), 1e-6)),
         "dead_share": float((middle < 0.35 * np.median(middle)).mean()),
         "slope": energy[0] - energy[2],
+        "focus_least": 0.5 * math.log10(max(float(np.linalg.eigvalsh(tensor)[0]), 1e-9)),
         **_red_detail(planes, bands[1] * local),
     }
 

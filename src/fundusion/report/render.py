@@ -42,7 +42,7 @@ class IndexRow:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -51,11 +51,11 @@ def _environment() -> Environment:
 
 
 @cache
-def _file(name: str) -> str:
+def template_file(name: str) -> str:
     return (_TEMPLATES / name).read_text("utf-8").strip()
 
 
-def _safe(markup: str) -> Any:
+def trusted(markup: str) -> Any:
     from markupsafe import Markup
 
     return Markup(markup)
@@ -65,17 +65,19 @@ def render_study(document: ReportDocument) -> str:
     """Return the page of an accepted study."""
 
     def bar(row: Row) -> Any:
-        return _safe("" if row.value is None else probability_bar(row.value, threshold=row.threshold, state=row.state))
+        return trusted(
+            "" if row.value is None else probability_bar(row.value, threshold=row.threshold, state=row.state)
+        )
 
     def share(row: Row) -> Any:
-        return _safe(probability_bar(row.value or 0.0, state="used"))
+        return trusted(probability_bar(row.value or 0.0, state="used"))
 
     def signed(row: Row, rows: Sequence[Row]) -> Any:
         scale = max((abs(r.value) for r in rows if r.value is not None), default=0.0)
-        return _safe(signed_bar(row.value or 0.0, scale=scale))
+        return trusted(signed_bar(row.value or 0.0, scale=scale))
 
-    template = _environment().get_template("study.html")
-    return template.render(d=document, style=_safe(_file("style.css")), bar=bar, share=share, signed=signed)
+    template = environment().get_template("study.html")
+    return template.render(d=document, style=trusted(template_file("style.css")), bar=bar, share=share, signed=signed)
 
 
 def render_rejected(result: StudyResult, *, study: Study | None = None, reasons: Sequence[tuple[str, str]] = ()) -> str:
@@ -89,14 +91,14 @@ def render_rejected(result: StudyResult, *, study: Study | None = None, reasons:
     if not shown and result.quality is not None:
         shown = [(r.split(".")[-1].replace("_", " "), "") for r in result.quality.reasons]
     return (
-        _environment()
+        environment()
         .get_template("rejected.html")
         .render(
             r=result,
             panels=panels,
             reasons=shown,
             provenance=provenance_rows(result.provenance),
-            style=_safe(_file("style.css")),
+            style=trusted(template_file("style.css")),
             disclaimer=DISCLAIMER,
         )
     )
@@ -111,9 +113,9 @@ def render_index(
     subtitle: str = "",
 ) -> str:
     """Return the overview: a table that can be sorted and filtered, and read without a script."""
-    script = _file("index.js")
+    script = template_file("index.js")
     return (
-        _environment()
+        environment()
         .get_template("index.html")
         .render(
             rows=list(rows),
@@ -121,9 +123,9 @@ def render_index(
             counts=list((counts or {}).items()),
             title=title,
             subtitle=subtitle,
-            script=_safe(script),
+            script=trusted(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            style=_safe(_file("style.css")),
+            style=trusted(template_file("style.css")),
             disclaimer=DISCLAIMER,
         )
     )

@@ -57,7 +57,11 @@ def with_vectors(
         if cache:
             purpose = f"{preprocessing_signature(wanted)}|mirrored|{digest_of_module(encoder)}"
             store = BlockStore(cache, purpose=purpose, shape=(encoder.embed_dim,), dtype=np.float32)
-        keys = [hashlib.sha256(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pictures] if store is not None else []
+        keys = (
+            [hashlib.sha256(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pictures]
+            if store is not None
+            else []
+        )
         rows = np.zeros((len(pictures), encoder.embed_dim), np.float32)
         missing = [i for i in range(len(pictures)) if store is None or keys[i] not in store]
         known = sorted(set(range(len(pictures))) - set(missing))
@@ -84,4 +88,6 @@ def resized(pictures: torch.Tensor, size: int) -> torch.Tensor:
     images = pictures.permute(0, 3, 1, 2).float() / 255
     if images.shape[-1] == size:
         return images
-    return torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return torch.nn.functional.interpolate(
+        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )

@@ -143,7 +143,11 @@ def _prepare(records: Sequence[StudyRecord], folder: Path, config: TrainConfig, 
     fraction, seed = config.data.validation_fraction, config.data.seed
     probe = PreparedSet(study_ids=tuple(r.study_id for r in records), groups=tuple(r.group for r in records))
     stated = any(r.split for r in records)
-    outside = np.asarray([r.split in ("val", "test") for r in records]) if stated and not config.data.sets else probe.held_out(fraction, seed)
+    outside = (
+        np.asarray([r.split in ("val", "test") for r in records])
+        if stated and not config.data.sets
+        else probe.held_out(fraction, seed)
+    )
     tasks = resolve_tasks(config, records, ~outside)
     schema = None
     if TABLE in config.network.encoders:
@@ -206,7 +210,9 @@ def _prepare(records: Sequence[StudyRecord], folder: Path, config: TrainConfig, 
 
 def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | None) -> MultimodalNetwork:
     def named(value: Any) -> tuple[str, dict[str, Any]]:
-        return (value, {}) if isinstance(value, str) else (value["name"], {k: v for k, v in value.items() if k != "name"})
+        return (
+            (value, {}) if isinstance(value, str) else (value["name"], {k: v for k, v in value.items() if k != "name"})
+        )
 
     chosen = config.network
     network = build_network(
@@ -222,7 +228,11 @@ def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | 
     if chosen.init:
         given, _ = load_network(chosen.init)
         for modality, encoder in network.encoders.items():
-            if modality in given.encoders and given.spec.encoders[modality][0] == network.spec.encoders[modality][0] and modality != TABLE:
+            if (
+                modality in given.encoders
+                and given.spec.encoders[modality][0] == network.spec.encoders[modality][0]
+                and modality != TABLE
+            ):
                 encoder.load_state_dict(given.encoders[modality].state_dict())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed + 29)
@@ -237,7 +247,10 @@ def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | 
 
 
 def _check_rejected(data: PreparedSet, total: int, config: TrainConfig, folder: Path) -> None:
-    write_json(folder / "rejected.json", [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected])
+    write_json(
+        folder / "rejected.json",
+        [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
+    )
     if len(data.rejected) > config.data.max_rejected * total:
         first = data.rejected[0]
         raise InvalidInput(
@@ -291,7 +304,9 @@ def _fit(run: _Run, allow_changes: bool, reporter: Reporter) -> RunResult:
             order = _order(run.training, config.train.seed, state.epoch)
             first = state.step - state.epoch * per_epoch
             for i in range(first, per_epoch):
-                rows = order[i * config.train.accumulate * config.train.batch_size :][: config.train.accumulate * config.train.batch_size]
+                rows = order[i * config.train.accumulate * config.train.batch_size :][
+                    : config.train.accumulate * config.train.batch_size
+                ]
                 losses.append(_one(run, step, fabric, optimizer, trained, rows, state, total, plan[state.epoch]))
                 if average:
                     average.update(trained, state.step)
@@ -303,11 +318,17 @@ def _fit(run: _Run, allow_changes: bool, reporter: Reporter) -> RunResult:
                     return RunResult(folder=folder, epochs=state.epoch, best=state.best, exit_code=128 + received[0])
             state.epoch += 1
             model = average.module["network"] if average else run.network
-            row: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "seconds": round(time.monotonic() - began, 1)}
+            row: dict[str, Any] = {
+                "epoch": state.epoch,
+                "step": state.step,
+                "seconds": round(time.monotonic() - began, 1),
+            }
             finite = [x for x in losses if math.isfinite(x)]
             row |= {"loss": round(float(np.mean(finite)), 6) if finite else None, "skipped": state.skipped}
             if state.epoch % config.train.evaluate_every == 0 or state.epoch == len(plan):
-                score = validation_score(model, run.data, run.held_out, size=plan[state.epoch - 1], device=fabric.device)
+                score = validation_score(
+                    model, run.data, run.held_out, size=plan[state.epoch - 1], device=fabric.device
+                )
                 row |= {k: round(v, 6) for k, v in score.items()}
                 _note_best(state, score.get("macro_auroc"), model, folder)
             for logger in loggers:
@@ -318,10 +339,12 @@ def _fit(run: _Run, allow_changes: bool, reporter: Reporter) -> RunResult:
         for logger in loggers[1:]:
             logger.close()
         _finish(run, average, state)
-    return RunResult(folder=folder, epochs=state.epoch, best=state.best, rejected=len(run.data.rejected), exit_code=code)
+    return RunResult(
+        folder=folder, epochs=state.epoch, best=state.best, rejected=len(run.data.rejected), exit_code=code
+    )
 
 
-def _one(  # noqa: PLR0913
+def _one(
     run: _Run, step: Step, fabric: Any, optimizer: torch.optim.Optimizer, trained: nn.ModuleDict,
     rows: npt.NDArray[np.int64], state: _State, total: int, size: int | None,
 ) -> float:  # fmt: skip
@@ -397,7 +420,11 @@ def _order(training: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArra
 
 
 def _resume(
-    folder: Path, facts: dict[str, Any], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, allow_changes: bool
+    folder: Path,
+    facts: dict[str, Any],
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    allow_changes: bool,
 ) -> _State:
     found = load_checkpoint(folder)
     if found is None:

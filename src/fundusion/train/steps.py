@@ -24,6 +24,7 @@ from ..transforms.collate import normalise_images
 from .config import TrainConfig
 from .data import PreparedSet
 
+
 class AuxiliaryHeads(nn.Module):
     """Heads on one modality's own features; they teach an encoder and are not part of the model."""
 
@@ -54,7 +55,7 @@ def generators_of(seed: int, step: int) -> tuple[torch.Generator, np.random.Gene
 class Step:
     """Makes batches and losses of a run."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         config: TrainConfig,
         network: MultimodalNetwork,
@@ -90,7 +91,12 @@ class Step:
         return self._hide_cells(batch, torch_generator)
 
     def _spoil(
-        self, stored: Tensor, where: Tensor, rows: npt.NDArray[np.int64], generator: np.random.Generator, spoilt: set[int]
+        self,
+        stored: Tensor,
+        where: Tensor,
+        rows: npt.NDArray[np.int64],
+        generator: np.random.Generator,
+        spoilt: set[int],
     ) -> Tensor:
         pictures = stored.numpy().copy()
         starts = self.data.starts["cfp"]
@@ -188,5 +194,6 @@ class Step:
         if not extra.logits:
             return main
         side = self.auxiliary_loss.of(extra, {k: v for k, v in masked.items() if k in extra.logits})
-        return Loss(total=main.total + side.total, parts={**main.parts, **{f"aux.{k}": v for k, v in side.parts.items()}})
-
+        return Loss(
+            total=main.total + side.total, parts={**main.parts, **{f"aux.{k}": v for k, v in side.parts.items()}}
+        )

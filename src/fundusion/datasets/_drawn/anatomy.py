@@ -92,17 +92,31 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """From places (x to the nasal side, y down, in field radii) to pixels of one photograph."""
+    """From places (x to the nasal side, y down, in field radii) to pixels of one photograph.
+
+    Args:
+        size: Side of the picture, px.
+        center: (row, col) of the centre of the field.
+        radius_px: Radius of the field.
+        laterality: Which eye; decides where nasal is.
+        kept: Rows further than this from the centre, in field radii, are cut off by the camera.
+    """
 
     size: int
     center: tuple[float, float]
     radius_px: float
     laterality: Laterality
+    kept: float = 1.0
 
     @property
     def sign(self) -> float:
         """Direction of the nasal side: to the right in a photograph of a right eye."""
         return 1.0 if self.laterality is Laterality.RIGHT else -1.0
+
+    def shows(self, places: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return whether places `(..., 2)` lie inside the field and what the camera keeps of it."""
+        xy = np.asarray(places)
+        return (np.hypot(xy[..., 0], xy[..., 1]) <= 1) & (np.abs(xy[..., 1]) <= self.kept)
 
     def to_pixels(self, places: npt.ArrayLike) -> FloatArray:
         """Return (row, col) of places `(..., 2)`.

@@ -60,7 +60,7 @@ def draw_angiogram(
     blocked = np.maximum(painted["HE"], 0.25 * painted["EX"])
     picture *= 1 - 0.8 * blocked
     soft = min(0.6, frame.radius_px / 500)
-    for cover, bright in ((rendering.arteries, artery), (rendering.veins, vein)):
+    for bright, cover in sorted(((artery, rendering.arteries), (vein, rendering.veins)), key=lambda pair: pair[0]):
         share = blur(cover, soft) * (1 - 0.75 * painted["HE"])
         picture += share * (bright - picture)
     picture += 0.6 * painted["MA"] * (1 - picture) + 0.15 * painted["drusen"]
@@ -69,7 +69,7 @@ def draw_angiogram(
         picture += _leak(leaking, fundus, frame, rendering, late=phase == "late") * (1 - np.clip(picture, 0, 1))
     picture = blur(picture.astype(np.float32), min(0.7, frame.radius_px / 500))
     picture += blur(grain.standard_normal(shape, dtype=np.float32), min(0.5, frame.radius_px / 600)) * np.float32(0.025)
-    picture *= np.clip((1 - radius) * frame.radius_px + 0.5, 0, 1)
+    picture *= np.clip((1 - radius) * frame.radius_px + 0.5, 0, 1) * (np.abs(y) <= frame.kept)
     return np.clip(picture * 255, 0, 255).astype(np.uint8)[..., None]
 
 

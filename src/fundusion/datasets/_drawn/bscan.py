@@ -70,7 +70,7 @@ def _boundaries(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return eleven boundaries `(11, W)` from the vitreous down, the floor of the fluid, and the height it lifts."""
     middle = generator.uniform(0.47, 0.58)
-    epithelium = middle + generator.uniform(0.01, 0.07) * x**2 + generator.uniform(-0.05, 0.05) * x
+    epithelium = middle - generator.uniform(-0.01, 0.06) * x**2 + generator.uniform(-0.05, 0.05) * x
     epithelium = epithelium + 0.004 * smooth_noise(generator, (4, len(x)), cells=6)[0]
     pit_at, pit_width = generator.uniform(-0.12, 0.12), generator.uniform(0.16, 0.22)
     depth = np.exp(-((offset / 0.28) ** 2))
@@ -88,24 +88,22 @@ def _boundaries(
         swelling = np.exp(-(((x - pit_at - hurting.uniform(-0.15, 0.15)) / hurting.uniform(0.28, 0.45)) ** 2))
         layers[2] *= 1 + 1.2 * swelling
         layers[4] *= 1 + hurting.uniform(1.0, 2.2) * swelling
-    floor = epithelium.astype(np.float32)
     if drusen:
-        for _ in range(int(hurting.integers(3, 9))):
+        for _ in range(int(hurting.integers(4, 11))):
             width = hurting.uniform(0.025, 0.07)
-            bump = hurting.uniform(0.008, 0.028) * np.exp(-(((x - hurting.uniform(-0.7, 0.7)) / width) ** 2))
+            bump = hurting.uniform(0.012, 0.034) * np.exp(-(((x - hurting.uniform(-0.7, 0.7)) / width) ** 2))
             epithelium = epithelium - bump
     lifted = np.zeros(len(x))
     if fluid:
         at, width = hurting.uniform(-0.3, 0.3), hurting.uniform(0.16, 0.42)
-        lifted = hurting.uniform(0.022, 0.085) * np.clip(1 - ((x - at) / width) ** 2, 0, None)
+        lifted = hurting.uniform(0.035, 0.10) * np.clip(1 - ((x - at) / width) ** 2, 0, None)
     # Ten layers from the epithelium up; fluid lies between the outer segments and the epithelium.
     upward = np.concatenate([np.zeros((1, len(x))), np.cumsum(layers[::-1], axis=0)])[::-1]
     lift = np.where(np.arange(11)[:, None] <= 8, lifted, 0)
     bounds = epithelium - upward + layers[-1] - lift
-    seam = (epithelium + layers[-1] - layers[-1]).astype(np.float32)
+    # Row 9 is the top of the pigment epithelium; with fluid, the top of the fluid.
     bounds[9] = epithelium - lifted
-    del floor
-    return bounds.astype(np.float32), seam, lifted.astype(np.float32)
+    return bounds.astype(np.float32), epithelium.astype(np.float32), lifted.astype(np.float32)
 
 
 def _cysts(generator: np.random.Generator, bounds: FloatArray, size: int, x: FloatArray) -> FloatArray:

@@ -19,9 +19,9 @@ LESIONS = ("MA", "HE", "EX", "SE", "NV", "drusen")
 COUNTS: dict[int, dict[str, tuple[int, int]]] = {
     0: {},
     1: {"MA": (4, 12)},
-    2: {"MA": (6, 20), "HE": (4, 12), "EX": (6, 45)},
-    3: {"MA": (15, 35), "HE": (20, 42), "EX": (0, 50), "SE": (2, 6)},
-    4: {"MA": (8, 30), "HE": (8, 28), "EX": (0, 40), "SE": (0, 4), "NV": (1, 3)},
+    2: {"MA": (6, 20), "HE": (4, 12), "EX": (10, 70)},
+    3: {"MA": (15, 35), "HE": (20, 42), "EX": (0, 80), "SE": (2, 6)},
+    4: {"MA": (8, 30), "HE": (8, 28), "EX": (0, 60), "SE": (0, 4), "NV": (1, 3)},
 }
 
 
@@ -116,7 +116,7 @@ def paint_lesions(lesions: Sequence[Lesion], name: str, frame: Frame) -> FloatAr
                 for s in lesion.strands
             ]
             points, widths = (np.concatenate(part) for part in zip(*lines, strict=True))
-            np.maximum(canvas, cover_line(points, widths, canvas.shape), out=canvas)
+            np.maximum(canvas, cover_line(points, widths, canvas.shape)[0], out=canvas)
             continue
         row, col = (float(v) for v in frame.to_pixels(lesion.place))
         before = canvas[: max(0, int(row))].copy() if lesion.flat else None
@@ -208,7 +208,7 @@ def _exudates(generator: np.random.Generator, layout: Layout, count: int) -> lis
         angle = generator.uniform(0, 2 * np.pi)
         distance = ring + generator.normal(0, 0.014 if ring else 0.05)
         place = float(center[0] + distance * np.cos(angle)), float(center[1] + distance * np.sin(angle))
-        found.append(_round(generator, "EX", place, (0.006, 0.024), 0.3, stretch=generator.uniform(1, 1.6)))
+        found.append(_round(generator, "EX", place, (0.005, 0.017), 0.3, stretch=generator.uniform(1, 1.6)))
     return found
 
 

@@ -24,7 +24,7 @@ _MELANIN = np.array([0.55, 1.0, 1.35], np.float32)
 CAMERAS: dict[str, tuple[tuple[float, float, float], float, float, bool, float]] = {
     "warm": ((1.00, 0.90, 0.62), 0.97, 1.0, False, 0.0),
     "pink": ((1.02, 0.92, 1.18), 0.98, 1.0, False, 0.1),
-    "amber": ((1.05, 1.00, 0.36), 0.96, 0.84, True, 0.0),
+    "amber": ((1.08, 0.93, 0.36), 0.96, 0.84, True, 0.0),
     "plain": ((1.00, 1.00, 0.85), 0.98, 1.0, False, 0.25),
     "notch": ((0.98, 0.94, 0.75), 0.92, 1.0, True, 0.05),
 }
@@ -116,12 +116,13 @@ def place_frame(
     fill = CAMERAS[style.camera][1] if style else 0.97
     shift = generator.uniform(-1, 1, 2) * (1 - fill) * size * 0.15
     center = (size - 1) / 2 + shift[0], (size - 1) / 2 + shift[1]
-    return Frame(size=size, center=center, radius_px=fill * size / 2, laterality=laterality)
+    kept = CAMERAS[style.camera][2] if style else 1.0
+    return Frame(size=size, center=center, radius_px=fill * size / 2, laterality=laterality, kept=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """Truth of one fundus in one frame, with the soft coverages that pictures are mixed from."""
+    """Truth of one fundus in one frame, with what pictures are mixed from: density of blood, coverage by lesions."""
 
     truth: Truth
     arteries: FloatArray
@@ -134,16 +135,23 @@ def render_truth(fundus: Fundus, frame: Frame) -> Rendering:
     """Return the truth of a fundus in pixels."""
     layout, shape = fundus.layout, (frame.size, frame.size)
     segments = segments_in_pixels(fundus.vessels, frame)
-    covered = {}
+    covered, dense = {}, {}
     for kind in ("artery", "vein"):
         lines = [sample_line(s.points, s.widths_px) for s in segments if s.kind == kind]
+        lines = lines or [(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))]
         points, widths = (np.concatenate(part) for part in zip(*lines, strict=True))
-        covered[kind] = cover_line(points, widths, shape)
+        # Less blood lies in the way of the light in a thin vessel.
+        strengths = np.clip(0.42 + 0.58 * widths / (0.016 * frame.radius_px), 0, 1).astype(np.float32)
+        covered[kind], dense[kind] = cover_line(points, widths, shape, strengths=strengths)
         if kind == "artery":
             wide = widths > 2.2
-            covered["reflex"] = cover_line(points[wide], 0.28 * widths[wide], shape)
+            reflex = cover_line(points[wide], 0.28 * widths[wide], shape)[0]
     vessel_mask = np.where(covered["vein"] >= 0.5, 2, np.where(covered["artery"] >= 0.5, 1, 0)).astype(np.uint8)
-    lesions = {name: paint_lesions(fundus.lesions, name, frame) for name in LESIONS}
+    x, y = frame.grid()
+    visible = (x**2 + y**2 <= 1) & (np.abs(y) <= frame.kept)
+    vessel_mask[~visible] = 0
+    shown = [s for s in fundus.lesions if frame.shows(s.place)]
+    lesions = {name: paint_lesions(shown, name, frame) for name in LESIONS}
     truth = Truth(
         vessels=segments,
         vessel_mask=vessel_mask,
@@ -151,13 +159,11 @@ def render_truth(fundus: Fundus, frame: Frame) -> Rendering:
         cup=frame.spot(layout.cup, layout.cup_radius, layout.disc_aspect),
         fovea=frame.spot(layout.fovea, layout.fovea_radius),
         field=frame.spot((0.0, 0.0), 1.0),
-        lesions={name: lesion_mask(lesions[name], fundus.lesions, name, frame) for name in LESIONS},
-        counts={name: sum(s.name == name for s in fundus.lesions) for name in LESIONS},
+        lesions={name: lesion_mask(lesions[name], shown, name, frame) & visible for name in LESIONS},
+        counts={name: sum(s.name == name for s in shown) for name in LESIONS},
         grade=fundus.grade,
     )
-    return Rendering(
-        truth=truth, arteries=covered["artery"], veins=covered["vein"], reflex=covered["reflex"], lesions=lesions
-    )
+    return Rendering(truth=truth, arteries=dense["artery"], veins=dense["vein"], reflex=reflex, lesions=lesions)
 
 
 def photograph(
@@ -210,7 +216,7 @@ def _ground(generator: np.random.Generator, layout: Layout, frame: Frame, style:
     if style.tessellation > 0.02:
         away = 1 - 0.9 * _gauss(x, y, layout.fovea, 0.22)
         streaks = _choroid(generator, frame, layout) * away * np.float32(style.tessellation)
-        density -= streaks[..., None] * np.array([0.10, 0.34, 0.22], np.float32)
+        density -= streaks[..., None] * np.array([0.16, 0.20, 0.08], np.float32)
     return density
 
 
@@ -225,15 +231,18 @@ def _choroid(generator: np.random.Generator, frame: Frame, layout: Layout) -> Fl
     ).grid()
     warp = smooth_noise(generator, (side, side), cells=5, octaves=2)
     dx, dy = x - layout.disc[0], y - layout.disc[1]
-    distance = np.sqrt(dx**2 + dy**2) + 0.05 * warp
-    angle = np.arctan2(dy, dx) + 0.28 * warp
-    table = generator.standard_normal((16, 46), dtype=np.float32)
-    table = np.concatenate([table, table[:, :8]], axis=1)
-    table = cv2.resize(table, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
-    across = ((angle / (2 * np.pi)) % 1.0 * 46 + 2) * 8
-    along = np.clip(distance * 6, 0.5, 15) * 8
-    noise = cv2.remap(table, across.astype(np.float32), along.astype(np.float32), cv2.INTER_LINEAR)
-    web = np.clip(1 - np.abs(noise) * 1.6, 0, 1) ** 1.5 - 0.35
+    distance = np.sqrt(dx**2 + dy**2)
+    angle = np.arctan2(dy, dx) + 0.07 * warp / (0.35 + distance)
+    web = np.zeros((side, side), np.float32)
+    for turns, reach in ((64, 4.2), (110, 6.5)):
+        table = generator.standard_normal((18, turns), dtype=np.float32)
+        table = np.concatenate([table, table[:, :8]], axis=1)
+        table = cv2.resize(table, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
+        across = ((angle / (2 * np.pi)) % 1.0 * turns + 2) * 8
+        along = np.clip((distance + 0.05 * warp) * reach + 1, 0.5, 17) * 8
+        noise = cv2.remap(table, across.astype(np.float32), along.astype(np.float32), cv2.INTER_LINEAR)
+        web += np.tanh(1.5 * noise) * 0.6
+    web = np.clip(web, -1, 1)
     return cv2.resize(web.astype(np.float32), (frame.size, frame.size), interpolation=cv2.INTER_LINEAR)
 
 
@@ -256,7 +265,7 @@ def _add_disc(color: FloatArray, fundus: Fundus, frame: Frame, rendering: Render
         aside = layout.disc[0] - 0.45 * fundus.atrophy * layout.disc_radius, layout.disc[1]
         crescent = _disc_distance(fundus, frame, aside)
         reach = layout.disc_radius * (1 + 0.55 * fundus.atrophy)
-        _mix(color, 0.75 * np.clip((reach - crescent) / 0.03 + 0.5, 0, 1), (0.92, 0.78, 0.56))
+        _mix(color, 0.75 * np.clip((reach - crescent) / 0.03 + 0.5, 0, 1), (1.05, 0.74, 0.46))
     halo = np.exp(-(np.clip(distance / layout.disc_radius - 1, 0, None) ** 2) / 0.09)
     color *= 1 + 0.10 * halo[..., None]
     soft = max(pixel, 0.011)
@@ -316,9 +325,9 @@ def _add_sheen(
 
 def _illumination(generator: np.random.Generator, x: FloatArray, y: FloatArray, style: PhotographStyle) -> FloatArray:
     angle = generator.uniform(0, 2 * np.pi)
-    tilt = style.uneven * generator.uniform(0.1, 0.5)
+    tilt = style.uneven * generator.uniform(0.2, 0.7)
     aside = x * np.cos(angle) + y * np.sin(angle)
-    falloff = 1.16 - (0.30 + 0.25 * style.uneven) * (x**2 + y**2)
+    falloff = 1.20 - (0.34 + 0.35 * style.uneven) * (x**2 + y**2)
     return np.clip(falloff + tilt * aside, 0.12, 1.6).astype(np.float32)
 
 
@@ -345,13 +354,13 @@ def _through_lens(
 
 def _field_mask(frame: Frame, style: PhotographStyle, radius: FloatArray, y: FloatArray) -> FloatArray:
     """Return the share `(S, S)` of each pixel inside the field: circle, flat edges, notch."""
-    _, _, kept, notch, _ = CAMERAS[style.camera]
+    notch = CAMERAS[style.camera][3]
     inside = np.clip((1 - radius) * frame.radius_px + 0.5, 0, 1)
     if notch:
         x, _ = frame.grid()
         angle = np.arctan2(y, np.broadcast_to(x, radius.shape) * frame.sign)
         tab = (np.abs(angle + 0.62) < 0.035) & (radius < 1.035)
         inside = np.maximum(inside, tab.astype(np.float32))
-    if kept < 1:
-        inside = inside * np.clip((kept - np.abs(y)) * frame.radius_px + 0.5, 0, 1)
+    if frame.kept < 1:
+        inside = inside * np.clip((frame.kept - np.abs(y)) * frame.radius_px + 0.5, 0, 1)
     return inside.astype(np.float32)

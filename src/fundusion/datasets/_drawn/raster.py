@@ -19,8 +19,10 @@ def sample_line(points: FloatArray, widths: FloatArray, *, step: float = 0.5) ->
     return dense.astype(np.float32), np.interp(where, position, widths).astype(np.float32)
 
 
-def cover_line(points: FloatArray, widths: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Return the share `(H, W)` of each pixel that lines of given full width cover, in [0, 1].
+def cover_line(
+    points: FloatArray, widths: FloatArray, shape: tuple[int, int], *, strengths: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the share `(H, W)` of each pixel that lines of given full width cover, in [0, 1], and that times strength.
 
     A line thinner than a pixel covers it by its width, so faint vessels fade instead of growing to one pixel.
 
@@ -28,6 +30,7 @@ def cover_line(points: FloatArray, widths: FloatArray, shape: tuple[int, int]) -
         points: `(N, 2)` (row, col), dense along the lines.
         widths: `(N,)` full widths in pixels.
         shape: (H, W).
+        strengths: `(N,)` how dense the line is at each point; None is 1 everywhere.
     """
     half = widths / 2
     reach = np.ceil(half + 0.5).astype(np.int64)
@@ -35,8 +38,10 @@ def cover_line(points: FloatArray, widths: FloatArray, shape: tuple[int, int]) -
     near = np.rint(points).astype(np.int64)
     inside = np.all((near >= 0) & (near < np.asarray(shape)), axis=1)
     points, half, reach, near = points[inside], half[inside], reach[inside], near[inside]
+    strengths = None if strengths is None else strengths[inside]
     stride = shape[1] + 2 * border
     canvas = np.zeros((shape[0] + 2 * border) * stride, np.float32)
+    dense = canvas if strengths is None else canvas.copy()
     for k in np.unique(reach):
         chosen = reach == k
         row, col = (points[chosen] - near[chosen]).T
@@ -49,7 +54,11 @@ def cover_line(points: FloatArray, widths: FloatArray, shape: tuple[int, int]) -
                 distance = np.hypot(i - row, j - col)
                 share = np.minimum(distance + 0.5, radius) - np.maximum(distance - 0.5, -radius)
                 np.maximum.at(canvas, start + i * stride + j, share)
-    return np.clip(canvas.reshape(shape[0] + 2 * border, stride)[border:-border, border:-border], 0, 1)
+                if strengths is not None:
+                    np.maximum.at(dense, start + i * stride + j, share * strengths[chosen])
+    kept = (slice(border, -border), slice(border, -border))
+    cover, weighted = (np.clip(c.reshape(-1, stride)[kept], 0, 1) for c in (canvas, dense))
+    return cover, weighted
 
 
 def add_blob(

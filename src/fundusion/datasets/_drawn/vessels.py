@@ -289,7 +289,7 @@ def _segment(
     vessel: Vessel, part: slice, frame: Frame, *, parent: int | None, before: FloatArray | None
 ) -> VesselSegment | None:
     places, widths = vessel.points[part], vessel.widths[part] * frame.radius_px
-    outside = np.hypot(places[:, 0], places[:, 1]) > 1
+    outside = ~frame.shows(places)
     if outside.any():
         places, widths = places[: int(np.argmax(outside))], widths[: int(np.argmax(outside))]
     if len(places) < 2 or widths[1:].mean() < 0.5:
