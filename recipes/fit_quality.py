@@ -264,7 +264,7 @@ def fresh(root: Path, limit: int, count: int, generator: np.random.Generator) ->
     listed = photographs(root, 10**6)
     seen = {patient for _, _, patient in photographs(root, limit)}
     samples = []
-    for path, origin, patient in [p for p in listed if p[2] not in seen][:count]:
+    for path, origin, _ in [p for p in listed if p[2] not in seen][:count]:
         pixels = read(path)
         facts = {"origin": origin, "held_out": True}
         samples.append(sample(pixels, kind="original", severity=0.0, **facts))

@@ -168,7 +168,11 @@ def test_small_pictures_are_refused_with_the_reason():
     [
         (np.zeros((300, 300, 1), np.uint8), False, ("quality.empty",)),
         (np.full((300, 300, 1), 200, np.uint8), False, ("quality.empty",)),
-        (np.tile(np.repeat(np.array([100, 108], np.uint8), 30)[:, None], (5, 300))[..., None], False, ("quality.no_contrast",)),
+        (
+            np.tile(np.repeat(np.array([100, 108], np.uint8), 30)[:, None], (5, 300))[..., None],
+            False,
+            ("quality.no_contrast",),
+        ),
         (np.random.default_rng(0).integers(0, 256, (5, 64, 64)).astype(np.uint16) * 200, True, ()),
         (np.zeros((5, 64, 64), np.uint16), False, ("quality.empty",)),
     ],

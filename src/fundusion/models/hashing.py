@@ -6,6 +6,7 @@ arXiv:1709.03933; pooled by gated attention, Ilse et al. 2018, arXiv:1802.04712.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 import zlib
@@ -32,7 +33,7 @@ def pieces_of(text: str) -> list[str]:
         ['无', '出', '血', '无 出', '出 血']
     """
     words = _PIECE.findall(unicodedata.normalize("NFKC", text).casefold())
-    return words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+    return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
 class HashingEncoder(nn.Module):

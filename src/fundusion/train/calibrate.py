@@ -79,7 +79,7 @@ def calibrate(
             "validation_fraction": config.data.validation_fraction,
             "seed": config.data.seed,
             "sets": [{"name": c.name} for c in config.data.sets],
-        },  # fmt: skip
+        },
         "card": {
             "title": config.model.title,
             "version": config.model.version,

@@ -1,0 +1,46 @@
+"""Fixtures: real data and golden outputs where they exist, generators, drawn studies. Nothing here needs a network."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared(variable: str, folder: str) -> Path:
+    return Path(os.environ.get(variable) or ROOT.parent / "shared" / folder)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of real labelled images."""
+    root = _shared("FUNDUSION_DATA", "data")
+    if not root.is_dir():
+        pytest.skip(f"no real images: FUNDUSION_DATA is not set and {root.parent.name}/{root.name} does not exist")
+    return root
+
+
+@pytest.fixture(scope="session")
+def golden_root() -> Path:
+    """Folder of outputs of official implementations."""
+    root = _shared("FUNDUSION_GOLDEN", "golden")
+    if not root.is_dir():
+        pytest.skip(f"no golden outputs: FUNDUSION_GOLDEN is not set and {root.parent.name}/{root.name} does not exist")
+    return root
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Path:
+    """Manifest of 24 drawn eyes with photograph, B-scan, table and report; read only."""
+    from fundusion.datasets.synthetic import write_cohort
+
+    return write_cohort(
+        tmp_path_factory.mktemp("cohort"), 24, seed=3, size=128, modalities=("cfp", "oct", "text", "table")
+    )
