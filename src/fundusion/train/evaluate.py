@@ -119,15 +119,16 @@ def _joined(
         longest = max((f.tokens.shape[1] for f in given if f is not None and f.tokens is not None), default=0)
         tokens = mask = None
         if longest:
-            padded = [_padded(f, n, longest) for f, n in zip(given, sizes, strict=True)]
+            deep = next(f.tokens.shape[2] for f in given if f is not None and f.tokens is not None)
+            padded = [_padded(f, n, longest, deep) for f, n in zip(given, sizes, strict=True)]
             tokens, mask = torch.cat([t for t, _ in padded]), torch.cat([m for _, m in padded])
         features[modality] = Features(pooled=pooled, tokens=tokens, token_mask=mask)
     return Encoded(features=features, presence=presence)
 
 
-def _padded(f: Features | None, rows: int, longest: int) -> tuple[Tensor, Tensor]:
+def _padded(f: Features | None, rows: int, longest: int, width: int) -> tuple[Tensor, Tensor]:
     if f is None or f.tokens is None:
-        return torch.zeros(rows, longest, 1), torch.zeros(rows, longest, dtype=torch.bool)
+        return torch.zeros(rows, longest, width), torch.zeros(rows, longest, dtype=torch.bool)
     mask = f.token_mask if f.token_mask is not None else torch.ones(f.tokens.shape[:2], dtype=torch.bool)
     extra = longest - f.tokens.shape[1]
     return F.pad(f.tokens, (0, 0, 0, extra)), F.pad(mask, (0, extra))
