@@ -21,6 +21,7 @@ from .transforms.prepared import PreparedStudy
 
 if TYPE_CHECKING:
     from .network import MultimodalNetwork
+    from .quality.calibration import QualityModel
     from .report.compose import ReportDocument
 
 #: Longest side of the pictures a report shows, px.
@@ -37,11 +38,13 @@ class Preparation:
         inputs: Image modality to the pixels its encoder wants.
         table: Columns of the table; None when the network reads none.
         required: Image modalities without a gradable image of which no answer is given.
+        quality: Calibration of the gate; None takes the shipped one.
     """
 
     inputs: Mapping[str, ImageInput]
     table: TableSchema | None
     required: tuple[str, ...] = ()
+    quality: QualityModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,7 @@ def prepare_record(record: StudyRecord, *, preparation: Preparation) -> Prepared
     fields: dict[str, tuple[Any, ...]] = {}
     for modality, images in study.images.items():
         found = [find_field_of_view(i.pixels) if modality == "cfp" and not i.is_volume else None for i in images]
-        verdicts[modality] = [assess(i, field=f) for i, f in zip(images, found, strict=True)]
+        verdicts[modality] = [assess(i, field=f, model=preparation.quality) for i, f in zip(images, found, strict=True)]
         fields[modality] = tuple(found)
     notes = tuple(sorted({n for images in study.images.values() for i in images for n in i.notes}))
     digests = tuple(i.digest for images in study.images.values() for i in images if i.digest)
@@ -240,6 +243,7 @@ class Pipeline:
         device: Where the network runs.
         explain: "none", "cam" (heat maps and shares) or "full" (also table columns, report phrases).
         name: Shown in provenance.
+        quality: Calibration of the quality gate; None takes the shipped one.
 
     Example:
         >>> pipeline = Pipeline.load("screen")                                    # doctest: +SKIP
@@ -254,6 +258,7 @@ class Pipeline:
         device: str = "cpu",
         explain: str = "cam",
         name: str = "custom",
+        quality: QualityModel | None = None,
     ) -> None:
         if explain not in EXPLAIN_CHOICES:
             raise InvalidInput(f"explain is {explain!r}; choose one of {EXPLAIN_CHOICES}.")
@@ -266,11 +271,25 @@ class Pipeline:
             inputs=network.spec.inputs,
             table=network.spec.table,
             required=tuple(self.facts.get("required", ())),
+            quality=quality,
         )
 
     @classmethod
-    def load(cls, model: str | Path = "screen", *, device: str = "cpu", explain: str = "cam") -> Pipeline:
+    def load(
+        cls,
+        model: str | Path = "screen",
+        *,
+        device: str = "cpu",
+        explain: str = "cam",
+        quality: str | Path | None = None,
+    ) -> Pipeline:
         """Return the pipeline of a shipped model by name, or of a folder that training wrote.
+
+        Args:
+            model: Name or folder.
+            device: Where the network runs.
+            explain: "none", "cam" or "full".
+            quality: File that `fundusion check --fit-quality` wrote; None takes the shipped calibration of the gate.
 
         Raises:
             UnknownName: Neither a shipped name nor a folder.
@@ -281,7 +300,12 @@ class Pipeline:
 
         folder, name = resolve_model(model)
         network, facts = load_network(folder)
-        return cls(network, facts, device=device, explain=explain, name=name)
+        calibration = None
+        if quality is not None:
+            from .quality.calibration import QualityModel
+
+            calibration = QualityModel.load(quality)
+        return cls(network, facts, device=device, explain=explain, name=name, quality=calibration)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -298,6 +322,7 @@ class Pipeline:
             "tasks": {name: list(t.labels) for name, t in self.network.spec.tasks.items()},
             "thresholds": self.facts.get("thresholds", {}),
             "explain": self.explain,
+            "quality": "shipped" if self.preparation.quality is None else self.preparation.quality.digest(),
             "device": str(self.device),
             "terms": self.facts.get("card", {}).get("terms"),
         }

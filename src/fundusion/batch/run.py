@@ -190,12 +190,12 @@ def _answer(items: Sequence[Any], usable: list[tuple[int, Any]], pipeline: Analy
     """Answer all at once; when that fails, one by one, so that a bad study takes no other with it."""
     try:
         return pipeline.analyze([ready for _, ready in usable])
-    except FundusionError:
+    except Exception:
         answers = []
         for i, ready in usable:
             try:
                 answers += pipeline.analyze([ready])
-            except FundusionError as error:
+            except Exception as error:
                 answers.append(pipeline.reject(items[i], error))
         return answers
 

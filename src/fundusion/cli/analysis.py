@@ -20,6 +20,7 @@ def analyze(
             metavar="INPUT...", help="Image files, folders, DICOM, or a table (.csv .tsv .xlsx .parquet .jsonl)."
         ),
     ],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; created.")],
     model: Annotated[str, typer.Option(help="Shipped model, or folder that `train` wrote.")] = "screen",
     workers: Annotated[int, typer.Option(min=0, help="Processes that read files; 0 reads in this one.")] = 2,
@@ -35,6 +36,9 @@ def analyze(
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")] = None,
     modality: Annotated[str, typer.Option(help="What loose pictures are.")] = "cfp",
+    quality: Annotated[
+        Path | None, typer.Option(help="Calibration of the quality gate that `check --fit-quality` wrote.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds one study may take to read.")] = 120.0,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
@@ -55,7 +59,7 @@ def analyze(
     try:
         code = run_analysis(
             inputs, out, model=model, workers=workers, device=device, batch_size=batch_size, resume=resume, report=report,
-            explain=explain, columns=columns, root=root, modality=modality, timeout=timeout,
+            explain=explain, columns=columns, root=root, modality=modality, quality=quality, timeout=timeout,
         )  # fmt: skip
     except Exception as error:
         if debug:
@@ -78,7 +82,7 @@ def run_analysis(
     from ..batch.run import analyze as run
     from ..pipeline import Pipeline
 
-    pipeline = Pipeline.load(model, device=device, explain=explain)
+    pipeline = Pipeline.load(model, device=device, explain=explain, quality=options.get("quality"))
     with progress("studies") as show:
         summary = run(
             found,
@@ -120,6 +124,7 @@ def _show(summary: Any, *, limit: int = 14) -> None:
 
 
 def demo(
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("demo"),
     count: Annotated[int, typer.Option(min=2, help="Eyes to analyse.")] = 12,
     data: Annotated[

@@ -12,6 +12,7 @@ from .screen import REJECTED, fail, progress, say, table
 
 def check(
     manifest: Annotated[Path, typer.Argument(help="Table of studies, or a folder.")],
+    *,
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the whole answer as JSON.")] = None,
@@ -94,6 +95,7 @@ def _fit_quality(records: list, target: Path) -> None:
 
 
 def draw(
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; created.")],
     count: Annotated[int, typer.Option(min=1, help="Eyes to draw.")] = 20,
     seed: Annotated[int, typer.Option(help="The same seed draws the same eyes.")] = 0,

@@ -14,6 +14,7 @@ _DEBUG = typer.Option("--debug", help="Show the full trace of an internal error.
 
 def train(
     config: Annotated[Path, typer.Argument(help="TOML; see recipes/.")],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; a run that was interrupted goes on.")],
     encoder: Annotated[str | None, typer.Option(help="frozen, lora or full; overrides the configuration.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; overrides the configuration.")] = None,
@@ -53,6 +54,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="Run folder or shipped model.")],
     manifest: Annotated[Path, typer.Argument(help="Table of studies with labels, or a public set as downloaded.")],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for metrics.json and the page.")],
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns].")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
@@ -112,6 +114,7 @@ def _interval(value: dict[str, Any]) -> str:
 def predict(
     model: Annotated[str, typer.Argument(help="Run folder or shipped model.")],
     manifest: Annotated[Path, typer.Argument(help="Table of studies, folder or files.")],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Table of probabilities: .csv or .parquet.")],
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns].")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
@@ -141,6 +144,7 @@ def predict(
 
 def embed(
     manifest: Annotated[Path, typer.Argument(help="Table of studies, folder or files.")],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file: a row per image or study.")],
     model: Annotated[str, typer.Option(help="Run folder or shipped model.")] = "screen",
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns].")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -99,6 +100,10 @@ class QualityModel:
             "fundus_threshold": float(f"{self.fundus_threshold:.6g}"),
             "notes": self.notes,
         }
+
+    def digest(self) -> str:
+        """Return a digest of the numbers, for provenance."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as JSON, durably."""

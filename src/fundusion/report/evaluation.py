@@ -159,56 +159,53 @@ def write_evaluation(
     answer: dict[str, Any] = {
         "meta": dict(meta or {}),
         "bootstrap": {"resamples": n_resamples, "unit": "patient", "confidence": 0.95},
-    }
-    answer["tasks"] = {
-        name: evaluate_predictions(
-            task,
-            targets[name],
-            probabilities[name],
-            groups,
-            thresholds=(thresholds or {}).get(name),
-            seed=seed,
-            n_resamples=n_resamples,
-        )
-        for name, task in tasks.items()
+        "tasks": {},
     }
     for name, task in tasks.items():
-        answer["tasks"][name]["ablation"] = {
-            subset: next(
-                iter(
-                    evaluate_predictions(
-                        task, targets[name], p[name], groups, seed=seed, n_resamples=min(n_resamples, 300)
-                    )["metrics"].values()
-                )
-            )
+        found = evaluate_predictions(
+            task, targets[name], probabilities[name], groups,
+            thresholds=(thresholds or {}).get(name), seed=seed, n_resamples=n_resamples,
+        )  # fmt: skip
+        by_subset = {
+            subset: evaluate_predictions(
+                task, targets[name], p[name], groups, seed=seed, n_resamples=min(n_resamples, 300)
+            )["metrics"]
             for subset, p in (ablation or {}).items()
         }
+        # The first metric of a task is its headline.
+        found["ablation"] = {subset: next(iter(metrics.values())) for subset, metrics in by_subset.items()}
+        answer["tasks"][name] = found
     write_json(out / "metrics.json", answer)
-    sections = [
-        {
-            "name": name.replace("_", " "),
-            "metrics": [(k, words(v)) for k, v in answer["tasks"][name]["metrics"].items()],
-            "labels": _label_rows(tasks[name], answer["tasks"][name]["labels"]),
-            "plots": _plots(
-                tasks[name], np.asarray(targets[name]), np.asarray(probabilities[name]), answer["tasks"][name]
-            ),
-        }
-        for name in tasks
-    ]
-    page = (
-        environment()
-        .get_template("evaluation.html")
-        .render(
-            title="Evaluation",
-            meta=[(k.replace("_", " "), v) for k, v in (meta or {}).items() if v is not None],
-            sections=sections,
-            resamples=n_resamples,
-            style=trusted(template_file("style.css")),
-            disclaimer=DISCLAIMER,
-        )
-    )
-    write_text(out / "evaluation.html", page)
+    write_text(out / "evaluation.html", _page(answer, tasks, targets, probabilities))
     return out / "evaluation.html"
+
+
+def _page(
+    answer: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+    targets: Mapping[str, Array],
+    probabilities: Mapping[str, Array],
+) -> str:
+    sections = []
+    for name, task in tasks.items():
+        found = answer["tasks"][name]
+        sections.append(
+            {
+                "name": name.replace("_", " "),
+                "metrics": [(k, words(v)) for k, v in found["metrics"].items()],
+                "labels": _label_rows(task, found["labels"]),
+                "plots": _plots(task, np.asarray(targets[name]), np.asarray(probabilities[name]), found),
+            }
+        )
+    template = environment().get_template("evaluation.html")
+    return template.render(
+        title="Evaluation",
+        meta=[(k.replace("_", " "), v) for k, v in answer["meta"].items() if v is not None],
+        sections=sections,
+        resamples=answer["bootstrap"]["resamples"],
+        style=trusted(template_file("style.css")),
+        disclaimer=DISCLAIMER,
+    )
 
 
 def words(value: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ class IndexRow:
 
 @cache
 def environment() -> Environment:
+    """Return the templates; every value is escaped, a missing one is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -52,10 +53,12 @@ def environment() -> Environment:
 
 @cache
 def template_file(name: str) -> str:
+    """Return the text of a file beside the templates."""
     return (_TEMPLATES / name).read_text("utf-8").strip()
 
 
 def trusted(markup: str) -> Any:
+    """Mark text of this package as markup; nothing a user gave may pass here."""
     from markupsafe import Markup
 
     return Markup(markup)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,28 +18,22 @@ import torch
 from torch import nn
 
 from .. import __version__
-from ..core.durable import write_json, write_text
+from ..core.durable import write_text
 from ..core.errors import FundusionError, InvalidInput, require
 from ..core.interfaces import Loss
 from ..core.study import StudyRecord
-from ..core.table import TableSchema
-from ..core.tasks import Task
 from ..core.vocabulary import TABLE
-from ..layers.lora import add_lora, merge_lora
-from ..network import MultimodalNetwork, build_network, load_network
-from ..objectives.classification import head_loss
-from ..objectives.multitask import Multitask
+from ..layers.lora import merge_lora
+from ..network import MultimodalNetwork
 from .calibrate import calibrate
 from .checkpoint import load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig, to_toml
-from .data import PreparedSet, load_records, prepare_set, resolve_tasks, table_rows, training_counts
-from .embeddings import with_vectors
+from .data import load_records
 from .evaluate import validation_score
 from .loggers import History, open_loggers
+from .run import Reporter, Run, prepare_run
 from .schedule import MovingAverage, rate_at
-from .steps import AuxiliaryHeads, Step
-
-Reporter = Callable[[str], Any]
+from .steps import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,146 +116,55 @@ def train(
     reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
     # The loop owns the generator of this process while it runs, and gives it back.
     with torch.random.fork_rng(devices=[]):
-        run = _prepare(records, folder, config, reporter)
+        run = prepare_run(records, folder, config, reporter)
         return _fit(run, allow_changes, reporter)
 
 
 @dataclass(slots=True)
-class _Run:
-    folder: Path
-    config: TrainConfig
-    network: MultimodalNetwork
-    auxiliary: AuxiliaryHeads
-    data: PreparedSet
-    training: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.int64]
-    main_loss: Multitask
-    auxiliary_loss: Multitask
-    tasks: dict[str, Task]
+class _Loop:
+    """Everything that changes while training, and what writes it down."""
+
+    fabric: Any
+    optimizer: torch.optim.Optimizer
+    trained: nn.ModuleDict
+    average: MovingAverage | None
+    best: nn.Module | None
+    state: _State
+    step: Step
+    history: History
+    loggers: list[Any]
+    facts: dict[str, Any]
+    per_epoch: int
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module | None] = {
+            "trained": self.trained,
+            "average": self.average.module if self.average else None,
+            "best": self.best,
+        }
+        return {name: module for name, module in found.items() if module is not None}
+
+    @property
+    def model(self) -> MultimodalNetwork:
+        """The network that validation sees."""
+        network: MultimodalNetwork = (self.average.module if self.average else self.trained)["network"]
+        return network
+
+    def save(self, folder: Path) -> None:
+        state = self.state
+        save_checkpoint(
+            folder,
+            modules=self.modules,
+            optimizer=self.optimizer,
+            facts={
+                **self.facts, "step": state.step, "epoch": state.epoch, "best": state.best,
+                "since_best": state.since_best, "skipped": state.skipped, "history": self.history.rows,
+            },
+        )  # fmt: skip
 
 
-def _prepare(records: Sequence[StudyRecord], folder: Path, config: TrainConfig, reporter: Reporter) -> _Run:
-    fraction, seed = config.data.validation_fraction, config.data.seed
-    probe = PreparedSet(study_ids=tuple(r.study_id for r in records), groups=tuple(r.group for r in records))
-    stated = any(r.split for r in records)
-    outside = (
-        np.asarray([r.split in ("val", "test") for r in records])
-        if stated and not config.data.sets
-        else probe.held_out(fraction, seed)
-    )
-    tasks = resolve_tasks(config, records, ~outside)
-    schema = None
-    if TABLE in config.network.encoders:
-        names = None if config.table.columns == "auto" else config.table.columns
-        schema = TableSchema.fit(table_rows([r for r, o in zip(records, outside, strict=True) if not o]), names=names)
-    network = _network(config, {n: t for n, t in tasks.items() if not config.tasks[n].auxiliary}, schema)
-    side_tasks = {n: t for n, t in tasks.items() if config.tasks[n].auxiliary}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed + 17)
-        auxiliary = AuxiliaryHeads(network, side_tasks, {n: config.tasks[n].modality for n in side_tasks})
-    with reporter("reading") as show:
-        data = prepare_set(
-            records,
-            network.spec.inputs,
-            tasks=tasks,
-            wanted=config.tasks,
-            schema=schema,
-            side=max(config.data.side, *(s for s in config.train.plan if s)) if any(config.train.plan) else None,
-            cache=config.data.cache,
-            progress=show,
-        )
-    _check_rejected(data, len(records), config, folder)
-    test_ids = {r.study_id for r, o in zip(records, outside, strict=True) if o}
-    outside = np.asarray([s in test_ids for s in data.study_ids])
-    training, held_out = np.flatnonzero(~outside), np.flatnonzero(outside)
-    if len(training) < config.train.batch_size or len(held_out) == 0:
-        raise InvalidInput(
-            f"{len(training)} studies to train on and {len(held_out)} held out are too few for batches of {config.train.batch_size}.",
-            code="train.too_few",
-        )
-    if config.network.encoder == "frozen":
-        with reporter("embedding") as show:
-            data = with_vectors(network, data, cache=config.data.cache, device=config.train.device, progress=show)
-    losses = {
-        n: head_loss(
-            t,
-            counts=training_counts(t, data.targets[n][training]),
-            weighting=config.tasks[n].weighting,
-            name=config.tasks[n].loss,
-            smoothing=config.tasks[n].smoothing,
-        )
-        for n, t in tasks.items()
-    }
-    weights = {n: config.tasks[n].weight for n in tasks}
-    main = {n: losses[n] for n in network.spec.tasks}
-    side = {n: losses[n] for n in side_tasks}
-    return _Run(
-        folder=folder,
-        config=config,
-        network=network,
-        auxiliary=auxiliary,
-        data=data,
-        training=training,
-        held_out=held_out,
-        main_loss=Multitask(main, weights, config.train.unimodal, config.train.fused),
-        auxiliary_loss=Multitask(side, weights, 0.0),
-        tasks=tasks,
-    )
-
-
-def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | None) -> MultimodalNetwork:
-    def named(value: Any) -> tuple[str, dict[str, Any]]:
-        return (
-            (value, {}) if isinstance(value, str) else (value["name"], {k: v for k, v in value.items() if k != "name"})
-        )
-
-    chosen = config.network
-    network = build_network(
-        {m: named(v) for m, v in chosen.encoders.items()},
-        named(chosen.fusion),
-        tasks,
-        table=schema,
-        embed_dim=chosen.embed_dim,
-        modality_dropout=chosen.modality_dropout,
-        head_dropout=chosen.head_dropout,
-        seed=config.train.seed,
-    )
-    if chosen.init:
-        given, _ = load_network(chosen.init)
-        for modality, encoder in network.encoders.items():
-            if (
-                modality in given.encoders
-                and given.spec.encoders[modality][0] == network.spec.encoders[modality][0]
-                and modality != TABLE
-            ):
-                encoder.load_state_dict(given.encoders[modality].state_dict())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed + 29)
-        for modality, encoder in network.encoders.items():
-            if modality == TABLE:
-                continue
-            if chosen.encoder == "lora":
-                add_lora(encoder, rank=chosen.lora_rank)
-            elif chosen.encoder == "frozen" and modality in network.spec.inputs:
-                encoder.requires_grad_(False)
-    return network
-
-
-def _check_rejected(data: PreparedSet, total: int, config: TrainConfig, folder: Path) -> None:
-    write_json(
-        folder / "rejected.json",
-        [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
-    )
-    if len(data.rejected) > config.data.max_rejected * total:
-        first = data.rejected[0]
-        raise InvalidInput(
-            f"{len(data.rejected)} of {total} studies cannot be used; first {first.study_id!r}: {first.message}",
-            code=first.code,
-            hint="All are in rejected.json of the run folder; data.max_rejected raises the limit.",
-        )
-
-
-def _fit(run: _Run, allow_changes: bool, reporter: Reporter) -> RunResult:
+def _open(run: Run, allow_changes: bool) -> _Loop:
     fabric_module = require("lightning_fabric", extra="train")
     config, folder = run.config, run.folder
     accelerator, _, index = config.train.device.partition(":")
@@ -270,86 +174,92 @@ def _fit(run: _Run, allow_changes: bool, reporter: Reporter) -> RunResult:
         precision="bf16-mixed" if config.train.precision == "bf16" else "32-true",
     )
     trained = nn.ModuleDict({"network": run.network, "auxiliary": run.auxiliary}).to(fabric.device)
-    optimizer = torch.optim.AdamW(_groups(run), lr=config.train.learning_rate, foreach=True)
-    average = MovingAverage(_copy_of(run), decay=config.train.ema) if config.train.ema > 0 else None
-    modules = {"trained": trained, **({"average": average.module} if average else {})}
     per_epoch = len(run.training) // config.train.batch_size // config.train.accumulate
     if per_epoch == 0:
         raise InvalidInput("one batch with its accumulation is more than the training part.", code="train.too_few")
-    facts = {"config": config.digest(), "data": run.data.digest, "version": __version__}
-    state = _resume(folder, facts, modules, optimizer, allow_changes)
+    loop = _Loop(
+        fabric=fabric,
+        optimizer=torch.optim.AdamW(_groups(run), lr=config.train.learning_rate, foreach=True),
+        trained=trained,
+        average=MovingAverage(copy.deepcopy(trained), decay=config.train.ema) if config.train.ema > 0 else None,
+        best=copy.deepcopy(run.network) if config.train.patience else None,
+        state=_State(),
+        step=Step(config, run.network, run.auxiliary, run.main_loss, run.auxiliary_loss, data=run.data),
+        history=History(folder, []),
+        loggers=[],
+        facts={"config": config.digest(), "data": run.data.digest, "version": __version__},
+        per_epoch=per_epoch,
+    )
+    loop.state = _resume(folder, loop.facts, loop.modules, loop.optimizer, allow_changes)
+    loop.history = History(folder, loop.state.history)
+    loop.loggers = open_loggers(config.train.loggers, folder, {"config": config.digest()})
     write_text(folder / "config.toml", to_toml(config))
     write_text(folder / "environment.txt", _environment())
-    history = History(folder, state.history)
-    loggers = [history, *open_loggers(config.train.loggers, folder, {"config": config.digest()})]
-    step = Step(config, run.network, run.auxiliary, run.main_loss, run.auxiliary_loss, data=run.data)
-    plan = config.train.plan
-    total = per_epoch * len(plan)
+    return loop
 
-    def save() -> None:
-        save_checkpoint(
-            folder,
-            modules=modules,
-            optimizer=optimizer,
-            facts={
-                **facts, "step": state.step, "epoch": state.epoch, "best": state.best, "since_best": state.since_best,
-                "skipped": state.skipped, "history": history.rows,
-            },
-        )  # fmt: skip
 
-    code = 0
+def _fit(run: Run, allow_changes: bool, reporter: Reporter) -> RunResult:
+    loop = _open(run, allow_changes)
+    state, settings = loop.state, run.config.train
+    total = loop.per_epoch * len(settings.plan)
     with _signals() as received, reporter("training steps") as show:
-        while state.epoch < len(plan):
+        while state.epoch < len(settings.plan) and not _is_stale(state, settings.patience):
             began, losses = time.monotonic(), []
-            order = _order(run.training, config.train.seed, state.epoch)
-            first = state.step - state.epoch * per_epoch
-            for i in range(first, per_epoch):
-                rows = order[i * config.train.accumulate * config.train.batch_size :][
-                    : config.train.accumulate * config.train.batch_size
-                ]
-                losses.append(_one(run, step, fabric, optimizer, trained, rows, state, total, plan[state.epoch]))
-                if average:
-                    average.update(trained, state.step)
-                state.step += 1
+            for rows in _batches(run, loop):
+                losses.append(_one(run, loop, rows, total))
                 show(state.step, total, {"loss": f"{losses[-1]:.3f}"})
-                if received or state.step % config.train.checkpoint_every == 0:
-                    save()
+                if received or state.step % settings.checkpoint_every == 0:
+                    loop.save(run.folder)
                 if received:
-                    return RunResult(folder=folder, epochs=state.epoch, best=state.best, exit_code=128 + received[0])
+                    return RunResult(
+                        folder=run.folder, epochs=state.epoch, best=state.best, exit_code=128 + received[0]
+                    )
             state.epoch += 1
-            model = average.module["network"] if average else run.network
-            row: dict[str, Any] = {
-                "epoch": state.epoch,
-                "step": state.step,
-                "seconds": round(time.monotonic() - began, 1),
-            }
-            finite = [x for x in losses if math.isfinite(x)]
-            row |= {"loss": round(float(np.mean(finite)), 6) if finite else None, "skipped": state.skipped}
-            if state.epoch % config.train.evaluate_every == 0 or state.epoch == len(plan):
-                score = validation_score(
-                    model, run.data, run.held_out, size=plan[state.epoch - 1], device=fabric.device
-                )
-                row |= {k: round(v, 6) for k, v in score.items()}
-                _note_best(state, score.get("macro_auroc"), model, folder)
-            for logger in loggers:
-                logger.row(row)
-            save()
-            if config.train.patience and state.since_best >= config.train.patience:
-                break
-        for logger in loggers[1:]:
+            _end_epoch(run, loop, losses, time.monotonic() - began)
+        for logger in loop.loggers:
             logger.close()
-        _finish(run, average, state)
-    return RunResult(
-        folder=folder, epochs=state.epoch, best=state.best, rejected=len(run.data.rejected), exit_code=code
-    )
+        _finish(run, loop)
+    return RunResult(folder=run.folder, epochs=state.epoch, best=state.best, rejected=len(run.data.rejected))
 
 
-def _one(
-    run: _Run, step: Step, fabric: Any, optimizer: torch.optim.Optimizer, trained: nn.ModuleDict,
-    rows: npt.NDArray[np.int64], state: _State, total: int, size: int | None,
-) -> float:  # fmt: skip
+def _is_stale(state: _State, patience: int) -> bool:
+    return patience > 0 and state.since_best >= patience
+
+
+def _batches(run: Run, loop: _Loop) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the rows of the steps of this epoch that are not done yet."""
+    size = run.config.train.accumulate * run.config.train.batch_size
+    order = _order(run.training, run.config.train.seed, loop.state.epoch)
+    first = loop.state.step - loop.state.epoch * loop.per_epoch
+    for i in range(first, loop.per_epoch):
+        yield order[i * size : (i + 1) * size]
+
+
+def _end_epoch(run: Run, loop: _Loop, losses: list[float], seconds: float) -> None:
+    """Validate, write the row of the epoch, keep the best weights, write a checkpoint."""
+    state, settings = loop.state, run.config.train
+    finite = [x for x in losses if math.isfinite(x)]
+    row: dict[str, Any] = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "seconds": round(seconds, 1),
+        "loss": round(float(np.mean(finite)), 6) if finite else None,
+        "skipped": state.skipped,
+    }
+    if state.epoch % settings.evaluate_every == 0 or state.epoch == len(settings.plan):
+        score = validation_score(
+            loop.model, run.data, run.held_out, size=settings.plan[state.epoch - 1], device=loop.fabric.device
+        )
+        row |= {k: round(v, 6) for k, v in score.items()}
+        _note_best(loop, score.get("macro_auroc"))
+    for logger in (loop.history, *loop.loggers):
+        logger.row(row)
+    loop.save(run.folder)
+
+
+def _one(run: Run, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> float:
     """Do one optimiser step over the accumulated batches; a loss that is not finite changes nothing and is counted."""
-    settings = run.config.train
+    settings, state, optimizer, trained = run.config.train, loop.state, loop.optimizer, loop.trained
     rate = rate_at(state.step, total, warmup=settings.warmup_steps, schedule=settings.schedule)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * rate * group["factor"]
@@ -361,9 +271,9 @@ def _one(
         number = state.step * settings.accumulate + k
         # Dropout draws from the generator of the process; seeding it per step makes it a function of the step.
         torch.manual_seed(settings.seed * 1_000_003 + number)
-        batch = step.batch(part, number, size).to(fabric.device)
-        with fabric.autocast():
-            loss: Loss = step.loss(batch, number)
+        batch = loop.step.batch(part, number, settings.plan[state.epoch]).to(loop.fabric.device)
+        with loop.fabric.autocast():
+            loss: Loss = loop.step.loss(batch, number)
         (loss.total / len(parts)).backward()
         value += float(loss.total.detach()) / len(parts)
     norm = nn.utils.clip_grad_norm_(trained.parameters(), settings.clip)
@@ -377,20 +287,23 @@ def _one(
                 code="train.not_finite",
                 hint="Lower the learning rate or use precision fp32; the last checkpoint is whole.",
             )
-        return value
-    state.bad_steps = 0
-    optimizer.step()
+    else:
+        state.bad_steps = 0
+        optimizer.step()
+    if loop.average:
+        loop.average.update(trained, state.step)
+    state.step += 1
     return value
 
 
-def _training_mode(run: _Run, trained: nn.ModuleDict) -> None:
+def _training_mode(run: Run, trained: nn.ModuleDict) -> None:
     trained.train()
     if run.config.network.encoder == "frozen":
         for modality in run.network.spec.inputs:
             run.network.encoders[modality].eval()
 
 
-def _groups(run: _Run) -> list[dict[str, Any]]:
+def _groups(run: Run) -> list[dict[str, Any]]:
     """Weight decay on matrices only; encoders have their own rate."""
     settings = run.config.train
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -407,12 +320,6 @@ def _groups(run: _Run) -> list[dict[str, Any]]:
         }
         for (is_encoder, matrix), parameters in sorted(groups.items(), key=lambda g: g[0])
     ]
-
-
-def _copy_of(run: _Run) -> nn.ModuleDict:
-    import copy
-
-    return copy.deepcopy(nn.ModuleDict({"network": run.network, "auxiliary": run.auxiliary}))
 
 
 def _order(training: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -447,18 +354,21 @@ def _resume(
     )  # fmt: skip
 
 
-def _note_best(state: _State, score: float | None, model: MultimodalNetwork, folder: Path) -> None:
+def _note_best(loop: _Loop, score: float | None) -> None:
+    state = loop.state
     if score is None:
         return
     if state.best is None or score > state.best:
         state.best, state.since_best = score, 0
-        return
-    state.since_best += 1
+        if loop.best is not None:
+            loop.best.load_state_dict(loop.model.state_dict())
+    else:
+        state.since_best += 1
 
 
-def _finish(run: _Run, average: MovingAverage | None, state: _State) -> None:
-    """Calibrate on the held-out patients and write the model."""
-    network = average.module["network"] if average else run.network
+def _finish(run: Run, loop: _Loop) -> None:
+    """Calibrate on the held-out patients and write the model: with early stopping the best, else the last."""
+    network: Any = loop.best if loop.best is not None else loop.model
     if run.config.network.encoder == "lora":
         for modality, encoder in network.encoders.items():
             if modality != TABLE:
@@ -466,7 +376,7 @@ def _finish(run: _Run, average: MovingAverage | None, state: _State) -> None:
     network = network.cpu().eval()
     facts = calibrate(network, run.data, run.held_out, run.training, config=run.config)
     dtype = torch.float16 if run.config.model.store == "float16" else None
-    network.save(run.folder / "model", extra={**facts, "epochs": state.epoch}, dtype=dtype)
+    network.save(run.folder / "model", extra={**facts, "epochs": loop.state.epoch}, dtype=dtype)
 
 
 def _environment() -> str:

@@ -1,0 +1,180 @@
+"""What a run works with: patients divided, network and objectives built, every study read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..core.durable import write_json
+from ..core.errors import InvalidInput
+from ..core.study import StudyRecord
+from ..core.table import TableSchema
+from ..core.tasks import Task
+from ..core.vocabulary import TABLE
+from ..layers.lora import add_lora
+from ..network import MultimodalNetwork, build_network, load_network
+from ..objectives.classification import head_loss
+from ..objectives.multitask import Multitask
+from .config import TrainConfig
+from .data import PreparedSet, prepare_set, resolve_tasks, table_rows, training_counts
+from .embeddings import with_vectors
+from .steps import AuxiliaryHeads
+
+Reporter = Callable[[str], Any]
+
+
+@dataclass(slots=True)
+class Run:
+    """What training works with; only the modules change."""
+
+    folder: Path
+    config: TrainConfig
+    network: MultimodalNetwork
+    auxiliary: AuxiliaryHeads
+    data: PreparedSet
+    training: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+    main_loss: Multitask
+    auxiliary_loss: Multitask
+    tasks: dict[str, Task]
+
+
+def prepare_run(records: Sequence[StudyRecord], folder: Path, config: TrainConfig, reporter: Reporter) -> Run:
+    """Divide the patients, build network and objectives, read every study.
+
+    Raises:
+        InvalidInput: Too many studies are rejected, too few are left, or a label is not in its set.
+    """
+    outside = _held_out(records, config)
+    tasks = resolve_tasks(config, records, ~outside)
+    schema = None
+    if TABLE in config.network.encoders:
+        names = None if config.table.columns == "auto" else config.table.columns
+        schema = TableSchema.fit(table_rows([r for r, o in zip(records, outside, strict=True) if not o]), names=names)
+    network = _network(config, {n: t for n, t in tasks.items() if not config.tasks[n].auxiliary}, schema)
+    side_tasks = {n: t for n, t in tasks.items() if config.tasks[n].auxiliary}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed + 17)
+        auxiliary = AuxiliaryHeads(network, side_tasks, {n: config.tasks[n].modality for n in side_tasks})
+    with reporter("reading") as show:
+        data = prepare_set(
+            records,
+            network.spec.inputs,
+            tasks=tasks,
+            wanted=config.tasks,
+            schema=schema,
+            side=max(config.data.side, *(s for s in config.train.plan if s)) if any(config.train.plan) else None,
+            cache=config.data.cache,
+            progress=show,
+        )
+    _check_rejected(data, len(records), config, folder)
+    test_ids = {r.study_id for r, o in zip(records, outside, strict=True) if o}
+    outside = np.asarray([s in test_ids for s in data.study_ids])
+    training, held_out = np.flatnonzero(~outside), np.flatnonzero(outside)
+    if len(training) < config.train.batch_size or len(held_out) == 0:
+        raise InvalidInput(
+            f"{len(training)} studies to train on and {len(held_out)} held out are too few for batches of {config.train.batch_size}.",
+            code="train.too_few",
+        )
+    if config.network.encoder == "frozen":
+        with reporter("embedding") as show:
+            data = with_vectors(network, data, cache=config.data.cache, device=config.train.device, progress=show)
+    main_loss, auxiliary_loss = _losses(config, tasks, data, training)
+    return Run(
+        folder=folder,
+        config=config,
+        network=network,
+        auxiliary=auxiliary,
+        data=data,
+        training=training,
+        held_out=held_out,
+        main_loss=main_loss,
+        auxiliary_loss=auxiliary_loss,
+        tasks=tasks,
+    )
+
+
+def _held_out(records: Sequence[StudyRecord], config: TrainConfig) -> npt.NDArray[np.bool_]:
+    """Return which records are not trained on: those a table says are, else a share of the patients."""
+    if any(r.split for r in records) and not config.data.sets:
+        return np.asarray([r.split in ("val", "test") for r in records])
+    everyone = PreparedSet(study_ids=tuple(r.study_id for r in records), groups=tuple(r.group for r in records))
+    return everyone.held_out(config.data.validation_fraction, config.data.seed)
+
+
+def _losses(
+    config: TrainConfig, tasks: dict[str, Task], data: PreparedSet, training: npt.NDArray[np.int64]
+) -> tuple[Multitask, Multitask]:
+    """Return the objective of the model's heads and that of the auxiliary ones."""
+    losses = {
+        n: head_loss(
+            t,
+            counts=training_counts(t, data.targets[n][training]),
+            weighting=config.tasks[n].weighting,
+            name=config.tasks[n].loss,
+            smoothing=config.tasks[n].smoothing,
+        )
+        for n, t in tasks.items()
+    }
+    weights = {n: config.tasks[n].weight for n in tasks}
+    main = {n: x for n, x in losses.items() if not config.tasks[n].auxiliary}
+    side = {n: x for n, x in losses.items() if config.tasks[n].auxiliary}
+    return Multitask(main, weights, config.train.unimodal, config.train.fused), Multitask(side, weights, 0.0)
+
+
+def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | None) -> MultimodalNetwork:
+    def named(value: Any) -> tuple[str, dict[str, Any]]:
+        return (
+            (value, {}) if isinstance(value, str) else (value["name"], {k: v for k, v in value.items() if k != "name"})
+        )
+
+    chosen = config.network
+    network = build_network(
+        {m: named(v) for m, v in chosen.encoders.items()},
+        named(chosen.fusion),
+        tasks,
+        table=schema,
+        embed_dim=chosen.embed_dim,
+        modality_dropout=chosen.modality_dropout,
+        head_dropout=chosen.head_dropout,
+        seed=config.train.seed,
+    )
+    if chosen.init:
+        given, _ = load_network(chosen.init)
+        for modality, encoder in network.encoders.items():
+            if (
+                modality in given.encoders
+                and given.spec.encoders[modality][0] == network.spec.encoders[modality][0]
+                and modality != TABLE
+            ):
+                encoder.load_state_dict(given.encoders[modality].state_dict())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed + 29)
+        for modality, encoder in network.encoders.items():
+            if modality == TABLE:
+                continue
+            if chosen.encoder == "lora":
+                add_lora(encoder, rank=chosen.lora_rank)
+            elif chosen.encoder == "frozen" and modality in network.spec.inputs:
+                encoder.requires_grad_(False)
+    return network
+
+
+def _check_rejected(data: PreparedSet, total: int, config: TrainConfig, folder: Path) -> None:
+    write_json(
+        folder / "rejected.json",
+        [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
+    )
+    if len(data.rejected) > config.data.max_rejected * total:
+        first = data.rejected[0]
+        raise InvalidInput(
+            f"{len(data.rejected)} of {total} studies cannot be used; first {first.study_id!r}: {first.message}",
+            code=first.code,
+            hint="All are in rejected.json of the run folder; data.max_rejected raises the limit.",
+        )
