@@ -25,7 +25,7 @@ from ..readers import read_study
 from ..readers.manifest import Manifest, read_manifest
 from ..transforms.image import preprocessing_signature
 from ..transforms.prepared import prepare_study
-from ..transforms.targets import encode_labels
+from ..transforms.targets import encode_label, encode_labels
 from .config import DataConfig, TaskConfig, TrainConfig, data_folder
 from .store import BlockStore
 
@@ -254,7 +254,7 @@ def prepare_set(
             images[modality] += pictures
             starts[modality].append(len(images[modality]))
     targets = {
-        name: encode_labels(task, [label_of(r, name, task, (wanted or {}).get(name) or TaskConfig()) for r in kept])
+        name: _targets(name, task, kept, (wanted or {}).get(name) or TaskConfig())
         for name, task in (tasks or {}).items()
     }
     return PreparedSet(
@@ -269,6 +269,24 @@ def prepare_set(
         rejected=tuple(rejected),
         digest=sums.hexdigest(),
     )
+
+
+def _targets(name: str, task: Task, records: Sequence[StudyRecord], wanted: TaskConfig) -> npt.NDArray[np.float32]:
+    try:
+        return encode_labels(task, [label_of(r, name, task, wanted) for r in records])
+    except InvalidInput as error:
+        # Which study it was is what a person needs to know.
+        for record in records:
+            try:
+                encode_label(task, label_of(record, name, task, wanted))
+            except InvalidInput:
+                where = f" ({record.origin})" if record.origin else ""
+                raise InvalidInput(
+                    f"study {record.study_id!r}{where}, task {name!r}: {error.message}",
+                    code=error.code,
+                    hint=error.hint,
+                ) from error
+        raise
 
 
 def _pictures(

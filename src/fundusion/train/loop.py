@@ -65,6 +65,7 @@ class _State:
     since_best: int = 0
     bad_steps: int = 0
     skipped: int = 0
+    losses: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -159,7 +160,8 @@ class _Loop:
             optimizer=self.optimizer,
             facts={
                 **self.facts, "step": state.step, "epoch": state.epoch, "best": state.best,
-                "since_best": state.since_best, "skipped": state.skipped, "history": self.history.rows,
+                "since_best": state.since_best, "skipped": state.skipped, "losses": state.losses,
+                "history": self.history.rows,
             },
         )  # fmt: skip
 
@@ -204,10 +206,10 @@ def _fit(run: Run, allow_changes: bool, reporter: Reporter) -> RunResult:
     total = loop.per_epoch * len(settings.plan)
     with _signals() as received, reporter("training steps") as show:
         while state.epoch < len(settings.plan) and not _is_stale(state, settings.patience):
-            began, losses = time.monotonic(), []
+            began = time.monotonic()
             for rows in _batches(run, loop):
-                losses.append(_one(run, loop, rows, total))
-                show(state.step, total, {"loss": f"{losses[-1]:.3f}"})
+                loss = _one(run, loop, rows, total)
+                show(state.step, total, {"loss": f"{loss:.3f}"})
                 if received or state.step % settings.checkpoint_every == 0:
                     loop.save(run.folder)
                 if received:
@@ -215,7 +217,7 @@ def _fit(run: Run, allow_changes: bool, reporter: Reporter) -> RunResult:
                         folder=run.folder, epochs=state.epoch, best=state.best, exit_code=128 + received[0]
                     )
             state.epoch += 1
-            _end_epoch(run, loop, losses, time.monotonic() - began)
+            _end_epoch(run, loop, time.monotonic() - began)
         for logger in loop.loggers:
             logger.close()
         _finish(run, loop)
@@ -235,15 +237,14 @@ def _batches(run: Run, loop: _Loop) -> Iterator[npt.NDArray[np.int64]]:
         yield order[i * size : (i + 1) * size]
 
 
-def _end_epoch(run: Run, loop: _Loop, losses: list[float], seconds: float) -> None:
+def _end_epoch(run: Run, loop: _Loop, seconds: float) -> None:
     """Validate, write the row of the epoch, keep the best weights, write a checkpoint."""
     state, settings = loop.state, run.config.train
-    finite = [x for x in losses if math.isfinite(x)]
     row: dict[str, Any] = {
         "epoch": state.epoch,
         "step": state.step,
         "seconds": round(seconds, 1),
-        "loss": round(float(np.mean(finite)), 6) if finite else None,
+        "loss": round(float(np.mean(state.losses)), 6) if state.losses else None,
         "skipped": state.skipped,
     }
     if state.epoch % settings.evaluate_every == 0 or state.epoch == len(settings.plan):
@@ -254,6 +255,7 @@ def _end_epoch(run: Run, loop: _Loop, losses: list[float], seconds: float) -> No
         _note_best(loop, score.get("macro_auroc"))
     for logger in (loop.history, *loop.loggers):
         logger.row(row)
+    state.losses = []
     loop.save(run.folder)
 
 
@@ -289,6 +291,7 @@ def _one(run: Run, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> floa
             )
     else:
         state.bad_steps = 0
+        state.losses.append(value)
         optimizer.step()
     if loop.average:
         loop.average.update(trained, state.step)
@@ -350,7 +353,7 @@ def _resume(
         history.append({"epoch": known["epoch"], "step": known["step"], "changed": " ".join(changed)})
     return _State(
         step=known["step"], epoch=known["epoch"], best=known["best"], since_best=known["since_best"],
-        skipped=known["skipped"], history=history,
+        skipped=known["skipped"], losses=list(known["losses"]), history=history,
     )  # fmt: skip
 
 

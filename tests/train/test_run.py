@@ -1,0 +1,70 @@
+"""Patients are divided, never studies; auxiliary heads stay out of the model."""
+
+import numpy as np
+import pytest
+
+from fundusion.core.errors import InvalidInput
+from fundusion.datasets.folder import discover
+from fundusion.train.config import parse_config
+from fundusion.train.run import prepare_run
+
+VALUE = {
+    "data": {"side": 32, "validation_fraction": 0.4},
+    "network": {"encoders": {"cfp": "contrast_resnet.test", "table": "tabular.test"}, "fusion": "late"},
+    "tasks": {
+        "dr_grade": {},
+        "age": {
+            "kind": "regression",
+            "unit": "years",
+            "auxiliary": True,
+            "column": "age",
+            "center": 60.0,
+            "scale": 10.0,
+        },
+    },
+    "train": {"batch_size": 2, "sizes": [[32, 1]]},
+}
+
+
+def quiet(title):
+    from contextlib import nullcontext
+
+    return nullcontext(lambda *a, **k: None)
+
+
+def test_patients_stand_on_one_side_and_auxiliary_heads_outside(cohort, tmp_path):
+    from dataclasses import replace
+
+    records = [replace(r, split=None) for r in discover([cohort])]
+    run = prepare_run(records, tmp_path, parse_config(VALUE), quiet)
+    patients = np.asarray(run.data.groups)
+    assert set(patients[run.training]).isdisjoint(patients[run.held_out])
+    assert len(run.training) + len(run.held_out) == len(run.data) == len(records)
+    assert set(run.network.spec.tasks) == {"dr_grade"}
+    assert set(run.auxiliary.heads) == {"age"}
+    ages = [r.metadata.get("age") for r in records]
+    np.testing.assert_allclose(
+        run.data.targets["age"], [np.nan if a in (None, "") else float(a) for a in ages], rtol=1e-6
+    )
+
+
+def test_the_split_of_the_table_is_kept(cohort, tmp_path):
+    records = list(discover([cohort]))
+    run = prepare_run(records, tmp_path, parse_config(VALUE), quiet)
+    held_out = {run.data.study_ids[i] for i in run.held_out}
+    assert held_out == {r.study_id for r in records if r.split in ("val", "test")}
+
+
+def test_too_few_studies_and_rejected_ones_are_errors(cohort, tmp_path):
+    from dataclasses import replace
+
+    records = list(discover([cohort]))
+    with pytest.raises(InvalidInput, match="too few") as caught:
+        prepare_run(records[:3], tmp_path, parse_config(VALUE), quiet)
+    assert caught.value.code == "train.too_few"
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    bad = [replace(r, images={"cfp": (str(broken),)}) for r in records[:4]] + records[4:]
+    with pytest.raises(InvalidInput, match="4 of 24 studies cannot be used"):
+        prepare_run(bad, tmp_path, parse_config(VALUE), quiet)
+    assert len((tmp_path / "rejected.json").read_text().split('"study_id"')) == 5
