@@ -44,3 +44,24 @@ def cohort(tmp_path_factory) -> Path:
     return write_cohort(
         tmp_path_factory.mktemp("cohort"), 24, seed=3, size=128, modalities=("cfp", "oct", "text", "table")
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """Folder of a small untrained network on photograph and table; it answers only with a photograph."""
+    from fundusion.core.table import TableSchema
+    from fundusion.core.tasks import STANDARD_TASKS
+    from fundusion.network import build_network
+
+    rows = [{"age": 40, "sex": "female"}, {"age": 70, "sex": "male"}, {"age": 55, "sex": "male"}]
+    network = build_network(
+        {"cfp": "contrast_resnet.test", "table": "tabular.test"},
+        "gated",
+        {n: STANDARD_TASKS[n] for n in ("dr_grade", "disease", "gradable")},
+        table=TableSchema.fit(rows),
+        embed_dim=8,
+        seed=5,
+    )
+    folder = tmp_path_factory.mktemp("model")
+    network.save(folder, extra={"required": ["cfp"], "card": {"title": "Tiny", "terms": "tests"}})
+    return folder

@@ -1,0 +1,40 @@
+"""Tables and pages a run leaves: missing stays empty, nothing a table program would run."""
+
+import csv
+import io
+import json
+
+from fundusion.batch.ledger import Entry, Ledger
+from fundusion.batch.outputs import export, read_results
+
+LINE = {
+    "study_id": "=cmd()",
+    "patient_id": "007",
+    "laterality": None,
+    "status": "ok",
+    "code": "ok",
+    "message": "",
+    "quality": None,
+    "predictions": {"disease": {"label": "D", "decision": "positive", "probabilities": {"N": 0.1, "D": 0.0}}},
+    "modalities": {"cfp": {"present": True, "used": True, "share": 1.0}, "table": {"present": True, "used": False}},
+}
+
+
+def test_summary_and_index(tmp_path):
+    ledger = Ledger(tmp_path, config={}, study_ids=["=cmd()", "b"])
+    ledger.record(
+        [Entry(position=0, study_id="=cmd()", status="ok", line=json.dumps(LINE), facts='{"headline": "<b>"}')]
+    )
+    export(ledger, tasks={"disease": ["N", "D", "G"]}, total=2, run={"config": {}}, reports=False)
+    ledger.close()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
+    assert len(rows) == 1
+    row = rows[0]
+    assert (row["study_id"], row["patient_id"], row["laterality"], row["gradable"]) == ("'=cmd()", "007", "", "")
+    assert (row["disease.p.D"], row["disease.p.G"], row["modalities_used"]) == ("0.0", "", "cfp")
+    assert read_results(tmp_path) == [LINE]
+    page = (tmp_path / "index.html").read_text()
+    assert "&lt;b&gt;" in page
+    assert json.loads((tmp_path / "run.json").read_text())["counts"] == {
+        "total": 2, "ok": 1, "rejected": 0, "pending": 1,
+    }  # fmt: skip
