@@ -1,0 +1,174 @@
+"""From a record to a result: the gate stops what must not be answered; explanation leads back to the pictures."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+import fundusion as fu
+from fundusion.core.errors import FundusionError, InvalidInput
+from fundusion.core.vocabulary import ODIR_LABELS
+from fundusion.datasets.folder import discover
+from fundusion.pipeline import Pipeline, RejectedStudy, prepare_record
+from fundusion.report.serialise import result_line
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_model):
+    return Pipeline.load(tiny_model, explain="full")
+
+
+@pytest.fixture(scope="module")
+def records(cohort):
+    return [r for r in discover([cohort]) if "cfp" in r.images]
+
+
+@pytest.fixture(scope="module")
+def answered(pipeline, records):
+    """The first drawn eye the gate accepts."""
+    for record in records:
+        try:
+            return record, pipeline(record)
+        except RejectedStudy:
+            continue
+    raise AssertionError("the gate refused every drawn eye")
+
+
+def test_an_answer_is_complete_and_strictly_json(answered):
+    record, analysis = answered
+    row = json.loads(result_line(analysis.result), parse_constant=lambda c: pytest.fail(c))
+    assert row["study_id"] == record.study_id
+    assert row["patient_id"] == record.patient_id
+    assert row["status"] == "ok"
+    assert set(row["predictions"]) == {"dr_grade", "disease", "gradable"}
+    assert sum(row["predictions"]["dr_grade"]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    used = {m: u for m, u in row["modalities"].items() if u["used"]}
+    assert set(used) == {"cfp", "table"}
+    assert sum(u["share"] for u in used.values()) == pytest.approx(1, abs=1e-3)
+    # Shown to the network or not, what the study holds is listed.
+    assert row["modalities"]["text"] == {"present": True, "used": False, "share": None}
+    assert len(row["provenance"]["input_sha256"]) == len(record.images["cfp"]) + len(record.images.get("oct", ()))
+    assert row["provenance"]["package_version"] == fu.__version__
+
+
+def test_the_same_record_gives_the_same_bytes(pipeline, answered):
+    record, analysis = answered
+    assert result_line(pipeline(record).result) == result_line(analysis.result)
+
+
+def test_maps_lie_in_the_frame_of_the_picture_and_on_the_field(answered):
+    _, analysis = answered
+    maps = [e.heatmaps["cfp"][0] for e in analysis.result.explanation if e.heatmaps]
+    picture = analysis.study.images["cfp"][0].pixels
+    assert maps
+    for heat in maps:
+        assert heat.shape == picture.shape[:2]
+        assert np.isfinite(heat).all()
+        assert heat.min() >= 0
+        assert heat.max() <= 1
+
+
+def test_the_page_holds_the_answer_and_escapes_what_it_was_given(pipeline, answered):
+    record, _ = answered
+    evil = replace(record, study_id="<script>alert(1)</script>", report="<img src=x onerror=alert(1)> no haemorrhage")
+    page = pipeline(evil).report_html()
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "Not a medical device" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+def picture_of(kind, generator):
+    if kind == "black":
+        return np.zeros((400, 400, 3), np.uint8)
+    if kind == "white":
+        return np.full((400, 400, 3), 255, np.uint8)
+    if kind == "noise":
+        return generator.integers(0, 256, (400, 400, 3)).astype(np.uint8)
+    if kind == "scene":
+        rows, columns = np.mgrid[:400, :400]
+        sky = np.stack([120 + rows // 8, 150 + columns // 10, 240 - rows // 3], 2)
+        sky[rows > 250] = (60, 140, 50)
+        return np.clip(sky + generator.normal(0, 6, sky.shape), 0, 255).astype(np.uint8)
+    from fundusion.datasets.synthetic import draw_bscan
+
+    scan = draw_bscan(generator, size=400)
+    return np.repeat(scan.reshape(400, 400, 1), 3, 2)
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "noise", "scene", "bscan"])
+def test_what_is_no_fundus_gets_no_answer(pipeline, tmp_path, generator, kind):
+    path = tmp_path / f"{kind}.png"
+    cv2.imwrite(str(path), picture_of(kind, generator)[..., ::-1])
+    record = fu.StudyRecord(study_id=kind, images={"cfp": (str(path),)}, metadata={"age": 60, "sex": "male"})
+    with pytest.raises(RejectedStudy) as caught:
+        pipeline(record)
+    assert caught.value.code in ("quality.not_fundus", "quality.ungradable")
+    analysis = pipeline.reject(record, caught.value)
+    assert analysis.result.predictions == {}
+    assert analysis.result.status == "rejected"
+    assert not analysis.result.quality.gradable
+    page = analysis.report_html()
+    assert "No diagnosis is given" in page
+    assert not [title for title in ODIR_LABELS.values() if title in page]
+
+
+def test_a_table_alone_is_refused_by_a_model_that_needs_a_photograph(pipeline):
+    with pytest.raises(InvalidInput, match="no colour fundus photograph") as caught:
+        pipeline(fu.StudyRecord(study_id="a", metadata={"age": 60}))
+    assert caught.value.code == "study.no_image"
+
+
+def test_a_damaged_file_is_a_code_and_not_an_answer(pipeline, answered, tmp_path):
+    record, _ = answered
+    copy = tmp_path / "cut.png"
+    shutil.copyfile(record.images["cfp"][0], copy)
+    copy.write_bytes(copy.read_bytes()[:-2000])
+    with pytest.raises(FundusionError) as caught:
+        pipeline(replace(record, images={"cfp": (str(copy),)}))
+    assert caught.value.code.startswith("image.")
+
+
+def test_one_bad_photograph_beside_a_good_one_is_left_out_and_noted(pipeline, answered, tmp_path):
+    record, analysis = answered
+    black = tmp_path / "black.png"
+    cv2.imwrite(str(black), np.zeros((300, 300, 3), np.uint8))
+    both = replace(record, images={"cfp": (str(black), *record.images["cfp"])})
+    result = pipeline(both).result
+    assert "cfp.0.not_used" in result.notes
+    alone, together = analysis.result.predictions["disease"], result.predictions["disease"]
+    assert dict(together.probabilities) == pytest.approx(dict(alone.probabilities), abs=1e-4)
+
+
+def test_a_table_changes_the_answer_and_its_absence_is_named(pipeline, answered):
+    record, _ = answered
+    young = pipeline(replace(record, metadata={"age": 20, "sex": "female"})).result
+    old = pipeline(replace(record, metadata={"age": 90, "sex": "male"})).result
+    none = pipeline(replace(record, metadata={})).result
+    first = [r.predictions["disease"].probabilities["C"] for r in (young, old, none)]
+    assert len(set(first)) == 3
+    assert not none.modalities["table"].present
+    assert none.modalities["cfp"].share == pytest.approx(1)
+
+
+def test_a_calibration_of_the_gate_travels_to_the_workers(tiny_model, tmp_path, answered):
+    from fundusion.quality.calibration import shipped_model
+
+    record, _ = answered
+    strict = replace(shipped_model(), threshold=0.999999)
+    strict.save(tmp_path / "quality.json")
+    pipeline = Pipeline.load(tiny_model, quality=tmp_path / "quality.json")
+    with pytest.raises(RejectedStudy):
+        prepare_record(record, preparation=pipeline.preparation)
+    assert pipeline.config["quality"] != "shipped"
+
+
+def test_unknown_choices_are_named(tiny_model):
+    with pytest.raises(InvalidInput, match="cam"):
+        Pipeline.load(tiny_model, explain="everything")
+    with pytest.raises(FundusionError, match="screen"):
+        Pipeline.load("scren")
