@@ -68,3 +68,14 @@ def test_too_few_studies_and_rejected_ones_are_errors(cohort, tmp_path):
     with pytest.raises(InvalidInput, match="4 of 24 studies cannot be used"):
         prepare_run(bad, tmp_path, parse_config(VALUE), quiet)
     assert len((tmp_path / "rejected.json").read_text().split('"study_id"')) == 5
+
+
+def test_a_patient_on_both_sides_is_refused_unless_said_so(cohort, tmp_path):
+    from dataclasses import replace
+
+    records = [replace(r, split="train" if i % 2 else "val") for i, r in enumerate(discover([cohort]))]
+    with pytest.raises(InvalidInput, match="12 patients are both trained on and held out") as caught:
+        prepare_run(records, tmp_path, parse_config(VALUE), quiet)
+    assert caught.value.code == "split.leak"
+    allowed = {**VALUE, "data": {**VALUE["data"], "allow_patient_overlap": True}}
+    assert len(prepare_run(records, tmp_path, parse_config(allowed), quiet).held_out) == 12

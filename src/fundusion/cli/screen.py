@@ -30,7 +30,7 @@ def exit_code_of(error: Exception) -> int:
 
     if isinstance(error, ExhaustedResource | MemoryError):
         return EXHAUSTED
-    if isinstance(error, FundusionError):
+    if isinstance(error, FundusionError) and error.code not in ("internal", "train.not_finite", "model.not_finite"):
         return USAGE if error.code.startswith("config.") else REFUSED
     return INTERNAL
 

@@ -228,6 +228,7 @@ def draw_cohort(
         oct_frames: See `draw_eye`.
     """
     _check_cohort(count, eyes_per_patient, language)
+    _check_modalities(modalities)
     rates = _rates(missing, modalities)
     return _cohort(
         count, seed, rates, eyes_per_patient, language=language, size=size, report=report, oct_frames=oct_frames
@@ -275,13 +276,7 @@ def _draw(
     style: PhotographStyle | None = None,
 ) -> DrawnEye:
     _check_size(size)
-    unknown = sorted(set(modalities) - set(_ALL))
-    if unknown or isinstance(modalities, str):
-        raise InvalidInput(
-            f"modalities {unknown or modalities!r} cannot be drawn.",
-            code="modality.unknown",
-            hint=f"Known: {', '.join(_ALL)}.",
-        )
+    _check_modalities(modalities)
     anatomy, looking, writing, filling, labelling = children(generator, 5)
     fundus = draw_fundus(
         anatomy,
@@ -401,6 +396,16 @@ def _eye(value: Laterality | str) -> Laterality:
 def _check_size(size: int) -> None:
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 48 <= size <= 4096:
         raise InvalidInput(f"size is {size!r}; needed is a whole number of pixels, 48 to 4096.", code="synthetic.size")
+
+
+def _check_modalities(modalities: Collection[str]) -> None:
+    unknown = sorted(set(modalities) - set(_ALL))
+    if unknown or isinstance(modalities, str):
+        raise InvalidInput(
+            f"modalities {unknown or modalities!r} cannot be drawn.",
+            code="modality.unknown",
+            hint=f"Known: {', '.join(_ALL)}.",
+        )
 
 
 def _check_cohort(count: int, eyes_per_patient: int, language: str) -> None:

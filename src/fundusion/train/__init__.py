@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import TrainConfig as TrainConfig
     from .config import load_config as load_config
-    from .evaluate import embed_table as embed_table
-    from .evaluate import evaluate as evaluate
-    from .evaluate import predict_table as predict_table
+    from .evaluation import embed_table as embed_table
+    from .evaluation import evaluate as evaluate
+    from .evaluation import predict_table as predict_table
     from .loop import train as train
     from .loop import train_from_config as train_from_config
 
 _HOMES = {
     "TrainConfig": "config",
     "load_config": "config",
-    "embed_table": "evaluate",
-    "evaluate": "evaluate",
-    "predict_table": "evaluate",
+    "embed_table": "evaluation",
+    "evaluate": "evaluation",
+    "predict_table": "evaluation",
     "train": "loop",
     "train_from_config": "loop",
 }

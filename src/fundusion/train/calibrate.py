@@ -20,7 +20,7 @@ from ..network import MultimodalNetwork
 from ..quality.degradations import KINDS, UNGRADABLE_FROM, degrade
 from .config import TrainConfig
 from .data import PreparedSet
-from .evaluate import Encoded, encode_rows, fuse_subset
+from .evaluation import Encoded, encode_rows, events_of, fuse_subset
 
 Array = npt.NDArray[np.float64]
 
@@ -86,6 +86,9 @@ def calibrate(
             "modalities": list(network.modalities),
             "training_data": list(config.model.training_data),
             "terms": config.model.terms,
+            **(
+                {"warning": "patients may be both trained on and held out"} if config.data.allow_patient_overlap else {}
+            ),
             "studies": {"trained on": len(training), "held out": len(held_out)},
         },
     }
@@ -102,23 +105,6 @@ def prevalence(task: Task, targets: npt.NDArray[np.float32]) -> dict[str, float]
     if task.kind == "ordinal":
         return {k: float((known >= i).mean()) for i, k in enumerate(task.labels)}
     return {k: float((known == i).mean()) for i, k in enumerate(task.labels)}
-
-
-def events_of(task: Task, targets: Array) -> Array:
-    """Return the 0/1/NaN event each logit answers, `(n, K)`."""
-    if task.kind == "multilabel":
-        return targets
-    if task.kind == "ordinal":
-        steps = np.arange(len(task.labels) - 1)
-        events = (targets[:, None] > steps).astype(np.float64)
-        asked = targets[:, None] >= steps if task.method == "corn" else np.ones_like(events, bool)
-        events[~asked | np.isnan(targets)[:, None]] = np.nan
-        return events
-    if task.kind == "multiclass":
-        events = (targets[:, None] == np.arange(len(task.labels))).astype(np.float64)
-        events[np.isnan(targets)] = np.nan
-        return events
-    return targets[:, None]
 
 
 @torch.no_grad()

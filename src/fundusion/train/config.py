@@ -44,6 +44,8 @@ class DataConfig(_Section):
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     #: Seed of the division.
     seed: int = 0
+    #: Go on although a table puts patients on both sides; recorded in the card of the model.
+    allow_patient_overlap: bool = False
     #: Side of the pictures kept for training, px; crops and turns are made from these.
     side: int = Field(default=256, ge=32)
     #: Folder where prepared pictures are kept between runs; none keeps them in memory.

@@ -29,7 +29,7 @@ from .calibrate import calibrate
 from .checkpoint import load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig, to_toml
 from .data import load_records
-from .evaluate import validation_score
+from .evaluation import validation_score
 from .loggers import History, open_loggers
 from .run import Reporter, Run, prepare_run
 from .schedule import MovingAverage, rate_at

@@ -103,9 +103,24 @@ def prepare_run(records: Sequence[StudyRecord], folder: Path, config: TrainConfi
 def _held_out(records: Sequence[StudyRecord], config: TrainConfig) -> npt.NDArray[np.bool_]:
     """Return which records are not trained on: those a table says are, else a share of the patients."""
     if any(r.split for r in records) and not config.data.sets:
+        _check_leak(records, config)
         return np.asarray([r.split in ("val", "test") for r in records])
     everyone = PreparedSet(study_ids=tuple(r.study_id for r in records), groups=tuple(r.group for r in records))
     return everyone.held_out(config.data.validation_fraction, config.data.seed)
+
+
+def _check_leak(records: Sequence[StudyRecord], config: TrainConfig) -> None:
+    sides: dict[str, set[bool]] = {}
+    for r in records:
+        sides.setdefault(r.group, set()).add(r.split in ("val", "test"))
+    leaking = sorted(p for p, found in sides.items() if len(found) > 1)
+    if leaking and not config.data.allow_patient_overlap:
+        shown = ", ".join(leaking[:10]) + (f" and {len(leaking) - 10} more" if len(leaking) > 10 else "")
+        raise InvalidInput(
+            f"{len(leaking)} patients are both trained on and held out: {shown}.",
+            code="split.leak",
+            hint="Put all studies of a patient into one split; data.allow_patient_overlap = true goes on and records it.",
+        )
 
 
 def _losses(

@@ -18,6 +18,7 @@ from ..core.durable import write_bytes
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.study import StudyRecord
+from ..core.tasks import Task
 from ..datasets._splits import position_of
 from ..datasets.folder import discover
 from ..decision.calibration import Calibration, probabilities_from_logits
@@ -157,12 +158,27 @@ def fuse_subset(network: MultimodalNetwork, encoded: Encoded, modalities: Sequen
     return answer
 
 
+def events_of(task: Task, targets: Array) -> Array:
+    """Return the 0/1/NaN event each logit answers, `(n, K)`."""
+    if task.kind == "multilabel":
+        return targets
+    if task.kind == "ordinal":
+        steps = np.arange(len(task.labels) - 1)
+        events = (targets[:, None] > steps).astype(np.float64)
+        asked = targets[:, None] >= steps if task.method == "corn" else np.ones_like(events, bool)
+        events[~asked | np.isnan(targets)[:, None]] = np.nan
+        return events
+    if task.kind == "multiclass":
+        events = (targets[:, None] == np.arange(len(task.labels))).astype(np.float64)
+        events[np.isnan(targets)] = np.nan
+        return events
+    return targets[:, None]
+
+
 def validation_score(
     network: MultimodalNetwork, data: PreparedSet, rows: npt.NDArray[np.int64], *, size: int | None, device: Any
 ) -> dict[str, float]:
     """Return the macro AUROC over all events of all tasks on held-out studies, and per task."""
-    from .calibrate import events_of
-
     was_training = network.training
     kind = torch.device(device)
     encoded = encode_rows(network, data, rows, size=size, device=kind, low_precision=True)
