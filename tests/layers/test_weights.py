@@ -34,10 +34,10 @@ def test_a_file_that_would_run_code_is_not_opened(tmp_path):
     with pytest.raises(IncompatibleWeights) as caught:
         load_state(tmp_path / "w.pt")
     assert caught.value.code == "model.unsafe_format"
-    (tmp_path / "w.bin").write_bytes(pickle.dumps(Bomb(marker)))
+    (tmp_path / "w.bin").write_bytes(pickle.dumps(Bomb(marker), protocol=2))
     with pytest.raises(IncompatibleWeights):
         load_state(tmp_path / "w.bin")
-    (tmp_path / "w.pkl").write_bytes(pickle.dumps(Bomb(marker)))
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(Bomb(marker), protocol=2))
     with pytest.raises(IncompatibleWeights) as caught:
         load_state(tmp_path / "w.pkl")
     assert caught.value.code == "model.unsafe_format"

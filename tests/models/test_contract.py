@@ -1,0 +1,108 @@
+"""What every encoder promises, on the smallest variant of each family."""
+
+import pytest
+import torch
+
+from fundusion.core.registry import models
+from fundusion.core.table import TableSchema
+
+SMALLEST = [n for n in models.names() if n.endswith(".test")]
+IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
+TEXT = [n for n in SMALLEST if "encode_text" in models.card(n).roles]
+TABLE = [n for n in SMALLEST if "encode_table" in models.card(n).roles]
+SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, "sex": "female", "hba1c": 5.5}])
+
+
+def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
+    families = {n.partition(".")[0] for n in models.names()}
+    assert {n.partition(".")[0] for n in SMALLEST} == families
+    assert len(IMAGE) + len(TEXT) + len(TABLE) == len(SMALLEST)
+    assert all(models.card(n).paper and models.card(n).title for n in models.names())
+
+
+@pytest.fixture(params=IMAGE)
+def image_encoder(request):
+    torch.manual_seed(0)
+    return models.create(request.param).eval()
+
+
+def test_images(image_encoder):
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        f = image_encoder.encode(images)
+        again = image_encoder.encode(images)
+        alone = image_encoder.encode(images[1:2])
+    assert f.pooled.shape == (3, image_encoder.embed_dim)
+    assert f.maps
+    assert f.maps[-1].shape[:2] == (3, image_encoder.embed_dim)
+    assert torch.equal(f.pooled, again.pooled)
+    torch.testing.assert_close(f.pooled[1:2], alone.pooled, rtol=1e-4, atol=1e-5)
+    # The map explains the pooled vector: their means are the same.
+    torch.testing.assert_close(f.maps[-1].mean((2, 3)), f.pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_another_size(image_encoder):
+    with torch.no_grad():
+        assert image_encoder.encode(torch.rand(1, 3, 96, 96)).pooled.shape == (1, image_encoder.embed_dim)
+
+
+def test_a_state_makes_an_equal_twin_and_gradients_reach_every_weight(image_encoder):
+    twin = type(image_encoder)
+    copy = models.create(next(n for n in IMAGE if isinstance(models.create(n), twin)))
+    copy.load_state_dict(image_encoder.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(copy.eval().encode(images).pooled, image_encoder.encode(images).pooled)
+    # Zero-initialised last scales block the first gradient of residual branches; they are opened for the test.
+    with torch.no_grad():
+        for p in image_encoder.parameters():
+            if float(p.abs().max()) == 0 and p.ndim == 1:
+                p.fill_(0.5)
+    f = image_encoder.train().encode(images)
+    (f.pooled.square().sum() + sum(m.square().sum() for m in f.maps)).backward()
+    lost = [n for n, p in image_encoder.named_parameters() if p.requires_grad and p.grad is None]
+    assert lost == []
+
+
+@pytest.fixture(params=TEXT)
+def text_encoder(request):
+    torch.manual_seed(0)
+    return models.create(request.param).eval()
+
+
+def test_texts(text_encoder):
+    texts = ["no haemorrhage.", "", "drusen at the macula, no fluid in either eye."]
+    ids, mask = text_encoder.tokenize(texts)
+    assert mask.any(1).tolist() == [True, False, True]
+    with torch.no_grad():
+        f = text_encoder.encode_text(ids, mask)
+        one_ids, one_mask = text_encoder.tokenize(texts[:1])
+        alone = text_encoder.encode_text(one_ids, one_mask)
+    assert f.pooled.shape == (3, text_encoder.embed_dim)
+    assert bool(torch.isfinite(f.pooled).all())
+    # Padding to the longest text of the batch changes nothing.
+    torch.testing.assert_close(f.pooled[:1], alone.pooled, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(f.pooled[0], f.pooled[2])
+
+
+@pytest.fixture(params=TABLE)
+def table_encoder(request):
+    torch.manual_seed(0)
+    return models.create(request.param, schema=SCHEMA).eval()
+
+
+def test_tables(table_encoder):
+    rows = [SCHEMA.encode({"age": 60, "sex": "male"}), SCHEMA.encode({"hba1c": 9.0}), SCHEMA.encode({})]
+    table = torch.stack([torch.from_numpy(r) for r, _ in rows])
+    mask = torch.stack([torch.from_numpy(m) for _, m in rows])
+    with torch.no_grad():
+        f = table_encoder.encode_table(table, mask)
+        spoilt = table_encoder.encode_table(torch.where(mask, table, torch.nan), mask)
+        alone = table_encoder.encode_table(table[1:2], mask[1:2])
+    assert f.pooled.shape == (3, table_encoder.embed_dim)
+    assert bool(torch.isfinite(f.pooled).all())
+    torch.testing.assert_close(f.pooled, spoilt.pooled)
+    torch.testing.assert_close(f.pooled[1:2], alone.pooled, rtol=1e-4, atol=1e-5)
+    known = table_encoder.encode_table(
+        *(torch.from_numpy(x)[None] for x in SCHEMA.encode({"age": 60, "sex": "female"}))
+    )
+    assert not torch.allclose(known.pooled[0], f.pooled[0])
