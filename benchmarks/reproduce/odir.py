@@ -73,7 +73,9 @@ def cross_fitted(network, encoded: Encoded, targets: dict, groups: tuple[str, ..
             inside = np.flatnonzero(fold != k)
             fit_reliability(fitted, rows_of(encoded, inside), {n: y[inside] for n, y in targets.items()})
         test = np.flatnonzero(fold == k)
-        answer[test] = fuse_subset(fitted, rows_of(encoded, test), fitted.modalities)[TASK]
+        # Folds differ in bias and scale, which is no ranking; each is standardised over all eyes, without labels.
+        everyone = fuse_subset(fitted, encoded, fitted.modalities)[TASK]
+        answer[test] = ((everyone - everyone.mean(0)) / everyone.std(0))[test]
     return answer
 
 

@@ -112,10 +112,35 @@ def fit_platt(
     z, y = z[known], y[known]
     w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)[known]
     count = z.shape[1]
-    theta = np.concatenate([np.ones(count), [0.0]])
-    start = theta.copy()
-    penalty = np.concatenate([np.full(count, ridge), [1e-3]])
     x = np.concatenate([z, np.ones((len(z), 1))], 1)
+    penalty = np.concatenate([np.full(count, ridge), [1e-3]])
+    theta = _newton(x, y, w, np.concatenate([np.ones(count), [0.0]]), penalty, count)
+    return theta[:count], float(theta[count])
+
+
+def fit_platt_shared(logits: npt.ArrayLike, target: npt.ArrayLike, *, ridge: float = 3.0) -> tuple[Array, Array]:
+    """Return scales `(P,)` shared by all events and a bias per event `(K,)`.
+
+    A weight per event and score is noise where an event is rare; one weight per score is fitted on all events together.
+
+    Args:
+        logits: `(n, K, P)`: P scores of each of K events.
+        target: `(n, K)`: 0, 1 or NaN.
+        ridge: Pull of the scales towards one.
+    """
+    z, y = np.asarray(logits, np.float64), np.asarray(target, np.float64)
+    count, scores = z.shape[1:]
+    rows, events = np.nonzero(~np.isnan(y))
+    x = np.concatenate([z[rows, events], np.eye(count)[events]], 1)
+    start = np.concatenate([np.ones(scores), np.zeros(count)])
+    penalty = np.concatenate([np.full(scores, ridge), np.full(count, 1e-3)])
+    theta = _newton(x, y[rows, events], np.ones(len(rows)), start, penalty, scores)
+    return theta[:scores], theta[scores:]
+
+
+def _newton(x: Array, y: Array, w: Array, start: Array, penalty: Array, scales: int) -> Array:
+    """Return the penalised logistic fit; all entries are pulled to `start`, the first `scales` are never negative."""
+    theta = start.copy()
     for _ in range(100):
         p = sigmoid(x @ theta)
         gradient = x.T @ (w * (p - y)) + penalty * (theta - start)
@@ -126,10 +151,10 @@ def fit_platt(
         while _objective(x, y, w, theta - step, start, penalty) > before + 1e-12 and np.abs(step).max() > 1e-10:
             step = step / 2
         theta = theta - step
-        theta[:count] = np.maximum(theta[:count], 0.0)
+        theta[:scales] = np.maximum(theta[:scales], 0.0)
         if np.abs(step).max() < 1e-8:
             break
-    return theta[:count], float(theta[count])
+    return theta
 
 
 def _objective(x: Array, y: Array, w: Array, theta: Array, start: Array, penalty: Array) -> float:

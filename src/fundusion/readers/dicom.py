@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -141,8 +142,11 @@ def _pixels(dataset: Any, name: str, notes: list[str]) -> np.ndarray[Any, Any]:
     processing = require("pydicom.pixels", extra="dicom")
     interpretation = str(dataset.get("PhotometricInterpretation") or "")
     try:
-        # raw=False converts YBR to RGB by what the codestream needs.
-        pixels = np.asarray(processing.pixel_array(dataset, raw=False))
+        # raw=False converts YBR to RGB by what the codestream needs; where header and codestream differ the library
+        # warns and this reader notes it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = np.asarray(processing.pixel_array(dataset, raw=False))
         if interpretation == "PALETTE COLOR":
             pixels = processing.apply_color_lut(pixels, dataset)
     except (RuntimeError, NotImplementedError, AttributeError) as error:

@@ -12,7 +12,7 @@ import torch
 
 from ..core.interfaces import Features
 from ..core.tasks import Task
-from ..decision.calibration import Calibration, fit_calibration, fit_platt, probabilities_from_logits
+from ..decision.calibration import Calibration, fit_calibration, fit_platt_shared, probabilities_from_logits
 from ..decision.operating_point import fit_thresholds
 from ..fusion.late import Late
 from ..metrics.classification import Undefined, auroc, macro
@@ -21,6 +21,7 @@ from ..quality.degradations import KINDS, UNGRADABLE_FROM, degrade
 from .config import TrainConfig
 from .data import PreparedSet
 from .evaluation import Encoded, encode_rows, events_of, fuse_subset
+from .experts import fit_linear_experts
 
 Array = npt.NDArray[np.float64]
 
@@ -42,6 +43,7 @@ def calibrate(
         training: Rows that were.
         config: Of the run.
     """
+    fit_linear_experts(network, data, training)
     encoded = encode_rows(network, data, held_out)
     targets = {n: np.asarray(data.targets[n][held_out], np.float64) for n in network.spec.tasks}
     extra = _spoilt(network, data, held_out, config) if "gradable" in targets and config.augment.degrade > 0 else None
@@ -111,10 +113,10 @@ def prevalence(task: Task, targets: npt.NDArray[np.float32]) -> dict[str, float]
 def fit_reliability(
     network: MultimodalNetwork, encoded: Encoded, targets: Mapping[str, Array], *, ridge: float = 3.0
 ) -> None:
-    """Fit scale and bias of each modality alone, then the weights of their sum, and write them into the network.
+    """Fit a scale and biases of each modality alone, then the weights of their sum, and write them into the network.
 
-    The first makes a study with one modality calibrated, the second a study with several. Both are logistic fits pulled
-    towards "each modality as it is, log-odds added".
+    The first makes a study with one modality calibrated, the second a study with several; weights of the sum are shared by
+    the outputs of a task, with a bias each. Both are logistic fits pulled towards "each as it is, log-odds added".
 
     Source: stacking, Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1; Platt 1999.
     """
@@ -128,23 +130,21 @@ def fit_reliability(
         for modality in names:
             head = network.heads[task_name][modality].linear
             logits = network.heads[task_name][modality](encoded.features[modality].pooled).double().numpy()
-            for k in range(logits.shape[1]):
-                y = np.where(there[modality], events[:, k], np.nan)
-                scale, bias = fit_platt(logits[:, k], y)
-                if not network.heads[task_name][modality].is_coral:
-                    head.weight[k] *= float(scale[0])
-                    head.bias[k] = head.bias[k] * float(scale[0]) + bias
-                    logits[:, k] = logits[:, k] * scale[0] + bias
+            if not network.heads[task_name][modality].is_coral:
+                y = np.where(there[modality][:, None], events, np.nan)
+                (scale,), biases = fit_platt_shared(logits[:, :, None], y)
+                head.weight *= float(scale)
+                head.bias.copy_(head.bias * float(scale) + torch.from_numpy(biases).float())
+                logits = logits * scale + biases
             alone[modality] = np.where(there[modality][:, None], logits, 0.0)
         several = np.sum([there[m] for m in names], 0) > 1
-        for k in range(events.shape[1]):
-            y = np.where(several, events[:, k], np.nan)
-            if np.isnan(y).all():
-                continue
-            weights, bias = fit_platt(np.stack([alone[m][:, k] for m in names], 1), y, ridge=ridge)
-            for i, weight in enumerate(weights):
-                network.fusion.reliability[task_name][i, k] = float(np.log(np.expm1(max(weight, 1e-3))))
-                network.fusion.offset[task_name][i, k] = bias / len(names)
+        y = np.where(several[:, None], events, np.nan)
+        if np.isnan(y).all():
+            continue
+        weights, biases = fit_platt_shared(np.stack([alone[m] for m in names], 2), y, ridge=ridge)
+        for i, weight in enumerate(weights):
+            network.fusion.reliability[task_name][i] = float(np.log(np.expm1(max(weight, 1e-3))))
+            network.fusion.offset[task_name][i] = torch.from_numpy(biases / len(names)).float()
 
 
 def would_add(network: MultimodalNetwork, encoded: Encoded, targets: Mapping[str, Array]) -> dict[str, str]:
