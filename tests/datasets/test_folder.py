@@ -1,0 +1,65 @@
+"""Whatever a person points at becomes records in a fixed order with names of their own."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fundusion.core.errors import FundusionError
+from fundusion.core.vocabulary import Laterality
+from fundusion.datasets.folder import discover
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((64, 64, 3), 90, np.uint8))
+    return path
+
+
+def test_a_folder_is_searched_in_depth_and_equal_names_stay_apart(tmp_path):
+    for name in ("b/eye_OD.png", "a/eye_OD.png", "a/left.jpg", "a/.hidden.png", "a/notes.txt"):
+        picture(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("x")
+    records = discover([tmp_path])
+    assert len(records) == 3
+    assert len({r.study_id for r in records}) == 3
+    assert [r.study_id for r in records] == [r.study_id for r in discover([tmp_path])]
+    eyes = {r.images["cfp"][0].rsplit("/", 2)[-2] + "/" + r.study_id[-4:]: r.laterality for r in records}
+    assert sorted(e.value for e in eyes.values() if e) == ["OD", "OD", "OS"]
+
+
+@pytest.mark.parametrize(
+    ("name", "eye"),
+    [
+        ("12_left.jpg", Laterality.LEFT),
+        ("12-OD.jpg", Laterality.RIGHT),
+        ("copyright.jpg", None),
+        ("model.jpg", None),
+        ("x r.png", Laterality.RIGHT),
+    ],
+)
+def test_an_eye_is_read_from_a_name_only_where_it_stands_alone(tmp_path, name, eye):
+    assert discover([picture(tmp_path / name)])[0].laterality is eye
+
+
+def test_tables_files_and_sets_in_one_call(tmp_path, cohort):
+    single = picture(tmp_path / "one.png")
+    found = discover([cohort, single])
+    assert len(found) == 25
+    assert found[-1].study_id == "one"
+
+
+def test_a_given_file_that_is_no_picture_is_kept_to_be_rejected_later(tmp_path):
+    (tmp_path / "page.jpg").write_text("<html>")
+    assert [r.study_id for r in discover([tmp_path / "page.jpg"])] == ["page"]
+
+
+def test_nothing_usable_is_an_error_with_a_way_out(tmp_path):
+    for inputs, code in (([], "input.empty"), ([tmp_path], "input.empty"), ([tmp_path / "none"], "input.missing")):
+        with pytest.raises(FundusionError) as caught:
+            discover(inputs)
+        assert caught.value.code == code
+        assert caught.value.hint
+
+
+def test_a_public_set_is_recognised_by_its_layout(data_root):
+    records = discover([data_root / "idrid_grading"])
+    assert all("dr_grade" in r.labels for r in records)
