@@ -112,14 +112,12 @@ def _plain(text: str) -> str:
 def _status(before: str, clause: str) -> str:
     if _UNCERTAIN.search(clause):
         return "uncertain"
-    scope = before + clause
-    cues = list(_NEGATED.finditer(before)) or (
-        [m] if (m := _NEGATED.search(clause)) and clause.startswith(m.group()) else []
-    )
+    cues = list(_NEGATED.finditer(before))
     if not cues:
-        return "absent" if re.search(r"\b(?:absent|excluded)\b|阴性", clause) else "present"
-    between = scope[cues[-1].end() :]
-    if _NEGATION_ENDS.search(between):
+        after = r"\b(?:absent|excluded|ruled out|not (?:seen|present|evident|found))\b|阴性"
+        return "absent" if re.search(after, clause) else "present"
+    # What ends a negation must stand between it and the term; a "but" after the term speaks of the next one.
+    if _NEGATION_ENDS.search(before[cues[-1].end() :]):
         return "present"
     # Over a comma the negation goes on only in a list of bare nouns: another verb or "with" ends it.
     if re.search(r"[,，]", before[cues[-1].end() :]) and re.search(

@@ -39,9 +39,10 @@ def test_segments_have_the_length_of_their_points_and_branch_thinner():
 def test_narrowing_makes_arteries_narrower_only():
     layout = draw_layout(np.random.default_rng(3), cup_to_disc=0.4)
     usual, narrow = (grow_vessels(np.random.default_rng(3), layout, narrowing=n) for n in (0.0, 0.4))
-    ratios = {
-        k: [b.widths.mean() / a.widths.mean() for a, b in zip(usual, narrow, strict=True) if a.kind == k]
-        for k in ("artery", "vein")
-    }
-    assert 0.5 < np.mean(ratios["artery"]) < 0.8
-    assert np.mean(ratios["vein"]) == pytest.approx(1.0, abs=0.02)
+    for a, b in zip(usual, narrow, strict=True):
+        ratio = float(b.widths.mean() / a.widths.mean())
+        if a.kind == "vein":
+            assert ratio == 1.0
+        elif a.parent < 0:
+            # Twigs end at the thinnest vessel that is drawn; trunks follow the number.
+            assert ratio == pytest.approx(0.6, abs=0.05)
