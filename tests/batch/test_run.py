@@ -21,7 +21,6 @@ from fundusion.core.results import Prediction, StudyResult
 from fundusion.core.study import StudyRecord
 from fundusion.readers.manifest import Manifest, RejectedRow
 
-
 ANSWER = Prediction(
     task="gradable", kind="binary", probabilities={"ungradable": 0.25, "gradable": 0.75}, label="gradable"
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from ..core.durable import write_json
 from ..core.errors import InvalidInput
@@ -50,7 +51,10 @@ class BlockStore:
             write_json(description, facts)
         self._size = int(np.prod(self.shape)) * self.dtype.itemsize
         self._index: dict[bytes, tuple[int, int]] = {}
-        self._read_index()
+        # Two runs may share a cache; each appends after what the other has written.
+        self._lock = FileLock(self.folder / ".lock")
+        with self._lock:
+            self._read_index()
 
     def _read_index(self) -> None:
         path = self.folder / "index.bin"
@@ -61,7 +65,7 @@ class BlockStore:
         if len(data) != whole * _RECORD:
             with path.open("r+b") as stream:
                 stream.truncate(whole * _RECORD)
-        for i in range(whole):
+        for i in range(len(self._index), whole):
             record = data[i * _RECORD : (i + 1) * _RECORD]
             self._index[record[:_KEY]] = (i, int.from_bytes(record[_KEY:], "big"))
 
@@ -77,7 +81,11 @@ class BlockStore:
 
     def put(self, blocks: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Add blocks; keys that are there are left as they are."""
-        fresh = {self._digest(k): v for k, v in blocks.items() if self._digest(k) not in self._index}
+        with self._lock:
+            self._read_index()
+            self._append({self._digest(k): v for k, v in blocks.items() if self._digest(k) not in self._index})
+
+    def _append(self, fresh: Mapping[bytes, npt.NDArray[np.generic]]) -> None:
         if not fresh:
             return
         start = len(self._index)
@@ -115,7 +123,8 @@ class BlockStore:
             found.append(entry)
         if not found:
             return np.zeros((0, *self.shape), self.dtype)
-        mapped = np.memmap(self.folder / "data.bin", self.dtype, "r").reshape(-1, *self.shape)
+        # A kill may have left part of a block at the end; only whole ones are mapped.
+        mapped = np.memmap(self.folder / "data.bin", self.dtype, "r", shape=(len(self._index), *self.shape))
         result = mapped[[position for position, _ in found]]
         if verify:
             for array, (_, total) in zip(result, found, strict=True):
