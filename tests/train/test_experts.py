@@ -75,7 +75,8 @@ def test_heads_find_curves_and_products_and_missing_cells_move_nothing(generator
             torch.from_numpy(data.table[400:]), torch.from_numpy(data.table_mask[400:])
         )
         logits = network.heads["disease"]["table"](f.pooled)
-    assert auroc(data.targets["disease"][400:, 0], logits[:, 0].numpy()) > 0.8
+    # A reader who knows the rule reaches 0.77, sex alone 0.62.
+    assert auroc(data.targets["disease"][400:, 0], logits[:, 0].numpy()) > 0.7
     nothing = network.encoders["table"].encode_table(torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.bool))
     assert nothing.pooled.abs().sum() == 0
 
