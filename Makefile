@@ -17,6 +17,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "[1/3] virtual environment in $(VENV) ($(PYTHON))"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No venv module: install python3-venv"; exit 4; }
 	@echo "[2/3] installer"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "[3/3] packages of requirements.lock (some gigabytes the first time, then from the cache)"
 	@$(BIN)/python -m uv pip install --python $(BIN)/python --quiet -r requirements.lock
