@@ -172,3 +172,16 @@ def test_unknown_choices_are_named(tiny_model):
         Pipeline.load(tiny_model, explain="everything")
     with pytest.raises(FundusionError, match="screen"):
         Pipeline.load("scren")
+
+
+def test_what_workers_hand_over_can_travel(pipeline, answered):
+    import pickle
+
+    record, analysis = answered
+    item = pickle.loads(pickle.dumps(pipeline.preparer()(record)))
+    assert result_line(pipeline.analyze([item])[0].result) == result_line(analysis.result)
+    for error in (
+        RejectedStudy("m", code="c", hint="h", quality=analysis.result.quality, study=item.study, notes=("n",)),
+    ):
+        back = pickle.loads(pickle.dumps(error))
+        assert (back.code, back.notes, back.study.study_id) == ("c", ("n",), record.study_id)

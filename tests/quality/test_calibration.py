@@ -124,17 +124,18 @@ def test_a_stricter_reader_shifts_the_score(fitted):
     assert moved.threshold == 0.5
 
 
-def test_with_a_hundred_labels_a_new_criterion_is_learnt(fitted):
-    rows, test = rows_of(160, seed=3), rows_of(400, seed=4)
-
+def test_with_some_labels_a_new_criterion_is_learnt(fitted):
     def reader(row):
         return abs(row["brightness"]) < 0.8 and row["noise"] < 0.6
 
-    moved = recalibrate(fitted, rows, [reader(r) for r in rows])
-    truth = np.array([reader(r) for r in test])
-    before = ((fitted.logits("gradable", test) > 0) == truth).mean()
-    after = ((moved.logits("gradable", test) > 0) == truth).mean()
-    assert after > before + 0.03
+    gains = []
+    for seed in range(5):
+        rows, test = rows_of(160, seed=3 + seed), rows_of(400, seed=40 + seed)
+        moved = recalibrate(fitted, rows, [reader(r) for r in rows])
+        truth = np.array([reader(r) for r in test])
+        before, after = (((m.logits("gradable", test) > 0) == truth).mean() for m in (fitted, moved))
+        gains.append(after - before)
+    assert np.mean(gains) > 0.02
     assert "160" in moved.notes
 
 

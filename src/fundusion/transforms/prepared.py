@@ -68,6 +68,12 @@ def prepare_study(
     table = mask = None
     if schema is not None:
         table, mask = schema.encode(study.metadata)
+    # A plain copy of the labels: the read-only view of the study cannot travel between processes.
     return PreparedStudy(
-        study_id=study.study_id, images=images, text=study.report, table=table, table_mask=mask, labels=study.labels
+        study_id=study.study_id,
+        images=images,
+        text=study.report,
+        table=table,
+        table_mask=mask,
+        labels=dict(study.labels),
     )
