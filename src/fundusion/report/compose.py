@@ -90,7 +90,7 @@ def compose_report(
         visit=study.visit,
         headline=headline,
         tone=tone,
-        findings=_finding_rows(result),
+        findings=_finding_rows(result, tasks),
         panels=_panels(study, explanation, tasks),
         quality=_quality_row(result),
         modalities=_modality_rows(result, would_add or {}),
@@ -114,23 +114,28 @@ def _headline(result: StudyResult) -> tuple[str, str]:
     # "Referable" already says diabetic retinopathy; naming both would count one thing twice.
     if "referable diabetic retinopathy" in present and "diabetic retinopathy" in present:
         present.remove("diabetic retinopathy")
-    if present:
-        tail = f" Cannot be excluded: {', '.join(unsure)}." if unsure else ""
-        return f"Findings suggest {', '.join(present)}.{tail}", "present"
+    # A rare disease can be over its threshold at a probability that still speaks against it; that is no suggestion.
+    faint = [f.name for f in result.findings if f.name in present and f.certainty is not None and f.certainty < 0.5]
+    firm = [name for name in present if name not in faint]
+    tail = f" Cannot be excluded: {', '.join(unsure)}." if unsure else ""
+    raised = f"raised probability of {', '.join(faint)}" if faint else ""
+    if firm:
+        return f"Findings suggest {', '.join(firm)}{'; ' + raised if raised else ''}.{tail}", "present"
+    if faint:
+        return f"{raised.capitalize()}.{tail}", "present"
     if unsure:
         return f"No clear sign of disease; cannot be excluded: {', '.join(unsure)}.", "uncertain"
     return "No sign of the diseases this model looks for.", "absent"
 
 
-def _finding_rows(result: StudyResult) -> tuple[Row, ...]:
+def _finding_rows(result: StudyResult, tasks: Mapping[str, Task]) -> tuple[Row, ...]:
     rows = []
     for f in result.findings:
         prediction = result.predictions.get(f.task)
         threshold = None
         if prediction is not None and prediction.kind == "multilabel":
-            threshold = next(
-                (t for k, t in prediction.thresholds.items() if prediction.probabilities.get(k) == f.certainty), None
-            )
+            named = {tasks[f.task].title(k): t for k, t in prediction.thresholds.items()}
+            threshold = named.get(f.name)
         elif prediction is not None and prediction.kind == "ordinal":
             threshold = 0.5
         rows.append(Row(name=f.name, text=f.text, state=f.status, value=f.certainty, threshold=threshold))
@@ -143,7 +148,8 @@ def _target_words(explanation: Explanation, tasks: Mapping[str, Task]) -> str:
     if task is None:
         return explanation.target
     if task.kind == "ordinal":
-        return f"{explanation.task.replace('_', ' ')} {explanation.target} or more ({task.title(explanation.target)})"
+        name = {"dr_grade": "retinopathy grade"}.get(explanation.task, explanation.task.replace("_", " "))
+        return f"{name} {explanation.target} or more ({task.title(explanation.target)})"
     return task.title(explanation.target)
 
 

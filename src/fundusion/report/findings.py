@@ -68,7 +68,7 @@ def _label_finding(name: str, task: Task, prediction: Prediction, label: str, ev
     state = _STATUS[status(p, prediction.thresholds.get(label, 0.5))]
     title = task.title(label)
     text = {
-        "present": f"Signs of {title}.",
+        "present": f"Signs of {title}." if p >= 0.5 else f"Raised probability of {title}.",
         "absent": f"No sign of {title}.",
         "uncertain": f"{title.capitalize()} cannot be excluded.",
     }[state]
