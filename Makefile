@@ -32,6 +32,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check src tests benchmarks recipes
 	@$(BIN)/ruff format --check src tests benchmarks recipes
 	@$(BIN)/lint-imports
+	@$(BIN)/mypy
 
 test: lint
 	@$(TEST) -m "not slow and not gpu and not network" tests

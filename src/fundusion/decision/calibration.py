@@ -65,9 +65,9 @@ def probabilities_from_logits(task: Task, logits: npt.ArrayLike) -> Array:
         return softmax(z)
     if task.kind == "multilabel":
         return sigmoid(z)
-    above = sigmoid(z)
-    above = np.cumprod(above, 1) if task.method == "corn" else np.minimum.accumulate(above, 1)
-    bounds = np.concatenate([np.ones((len(z), 1)), above, np.zeros((len(z), 1))], 1)
+    each = sigmoid(z)
+    above = np.asarray(np.cumprod(each, 1) if task.method == "corn" else np.minimum.accumulate(each, 1), np.float64)
+    bounds: Array = np.concatenate([np.ones((len(z), 1)), above, np.zeros((len(z), 1))], 1)
     return bounds[:, :-1] - bounds[:, 1:]
 
 

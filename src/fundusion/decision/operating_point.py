@@ -32,9 +32,9 @@ def choose_threshold(
         >>> choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9])
         0.5
     """
-    y, p = np.asarray(target, np.float64), np.asarray(score, np.float64)
-    known = ~np.isnan(y)
-    y, p = y[known] > 0.5, p[known]
+    known = ~np.isnan(np.asarray(target, np.float64))
+    p = np.asarray(score, np.float64)[known]
+    y = np.asarray(target, np.float64)[known] > 0.5
     if y.all() or not y.any():
         return None
     levels = np.unique(p)
@@ -99,8 +99,8 @@ def decide(
     if task.kind == "binary":
         positive = task.labels[1]
         verdict = status(probabilities[positive], thresholds.get(positive, 0.5))
-        over = probabilities[positive] >= thresholds.get(positive, 0.5)
-        return (positive if over else task.labels[0]), verdict
+        is_over = probabilities[positive] >= thresholds.get(positive, 0.5)
+        return (positive if is_over else task.labels[0]), verdict
     over = [k for k in task.labels if probabilities[k] >= thresholds.get(k, 0.5)]
     verdicts = {k: status(probabilities[k], thresholds.get(k, 0.5)) for k in task.labels}
     if any(verdicts[k] == "positive" for k in over):

@@ -148,7 +148,7 @@ def confusion_matrix(
     """Return counts `(classes, classes)`, true class by row."""
     y, p, w = _pair(target, label, weight)
     cells = y.astype(np.int64) * classes + p.astype(np.int64)
-    return np.bincount(cells, w, minlength=classes * classes).reshape(classes, classes)
+    return np.bincount(cells, w, minlength=classes * classes).astype(np.float64).reshape(classes, classes)
 
 
 def balanced_accuracy(

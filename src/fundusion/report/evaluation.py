@@ -48,7 +48,7 @@ def evaluate_predictions(
     p = np.asarray(probabilities, np.float64)
     answered = ~np.isnan(p).any(1)
     known = (~np.isnan(y)).any(1) if y.ndim == 2 else ~np.isnan(y)
-    rows = answered & known
+    rows = np.asarray(answered & known, np.bool_)
     y, p, who = y[rows], p[rows], [g for g, r in zip(groups, rows, strict=True) if r]
 
     def estimate(metric: Weighted) -> Estimate:
@@ -87,10 +87,11 @@ def _multilabel(
     task: Task, y: Array, p: Array, thresholds: Mapping[str, float], estimate: Callable[[Weighted], Estimate]
 ) -> dict[str, Any]:
     each = [_yes_no(y[:, k], p[:, k], thresholds.get(name, 0.5)) for k, name in enumerate(task.labels)]
-    metrics = {
-        f"macro {name}": estimate(lambda w, name=name: m.macro([e[name](w) for e in each])).to_dict()
-        for name in ("AUROC", "AUPRC", "F1", "ECE")
-    }
+
+    def mean_of(name: str) -> Weighted:
+        return lambda w: m.macro([e[name](w) for e in each])
+
+    metrics = {f"macro {n}": estimate(mean_of(n)).to_dict() for n in ("AUROC", "AUPRC", "F1", "ECE")}
     labels = {
         name: {k: estimate(f).to_dict() for k, f in e.items()} | {"positive": int(np.nansum(y[:, i]))}
         for i, (name, e) in enumerate(zip(task.labels, each, strict=True))

@@ -46,7 +46,8 @@ def overlay(pixels: Pixels, heat: npt.NDArray[np.float32], *, strength: float = 
     )
     # Weak evidence stays invisible: it is noise as often as not.
     alpha = (strength * np.clip((level - 0.15) / 0.6, 0, 1))[..., None]
-    return np.rint(picture * (1 - alpha) + colour * alpha).astype(np.uint8)
+    mixed: Pixels = np.rint(picture * (1 - alpha) + colour * alpha).astype(np.uint8)
+    return mixed
 
 
 def _rgb(pixels: Pixels) -> Pixels:
