@@ -307,7 +307,7 @@ def with_thresholds(model: QualityModel, samples: list[Sample], *, refuse: float
     fundus, score = scores(model, originals)
     return replace(
         model,
-        fundus_threshold=float(np.clip(np.quantile(fundus, refuse / 4), 0.02, 0.7)),
+        fundus_threshold=float(np.clip(np.quantile(fundus, refuse / 4), 0.02, 0.9)),
         threshold=float(np.clip(np.quantile(score, refuse), 0.02, 0.6)),
     )
 

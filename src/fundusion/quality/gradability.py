@@ -113,7 +113,8 @@ def assess(image: Image, *, field: FieldOfView | None = None, model: QualityMode
     values = measure(pixels, found)
     answers = calibration.probabilities(values)
     is_fundus = answers["fundus"] >= calibration.fundus_threshold
-    score = min(1.0, answers["fundus"] * answers["gradable"])
+    # What shows no fundus cannot be graded, however sharp it is.
+    score = min(1.0, answers["fundus"] * answers["gradable"]) if is_fundus else 0.0
     gradable = is_fundus and score >= calibration.threshold
     reasons = _reasons(answers, found, gradable=gradable, is_fundus=is_fundus)
     numbers = {**values, "fundus": answers["fundus"], "field_coverage": found.coverage}
