@@ -87,7 +87,7 @@ def _grade_finding(name: str, task: Task, prediction: Prediction, evidence: tupl
     state = _STATUS[status(referable, 0.5)]
     text = (
         f"Retinopathy grade (ICDR) {label}, {task.title(label)}; probability of referable retinopathy "
-        f"(grade {REFERABLE_ICDR_GRADE} or more) {referable:.0%}."
+        f"(grade {REFERABLE_ICDR_GRADE} or more) {percent(referable)}."
     )
     return Finding(
         name="referable diabetic retinopathy",
@@ -97,6 +97,18 @@ def _grade_finding(name: str, task: Task, prediction: Prediction, evidence: tupl
         text=text,
         evidence=evidence,
     )
+
+
+def percent(probability: float) -> str:
+    """Return a probability as a whole per cent; never a certainty.
+
+    Example:
+        >>> percent(0.999), percent(0.48), percent(0.0)
+        ('>99 %', '48 %', '<1 %')
+    """
+    if probability >= 0.995:
+        return ">99 %"
+    return "<1 %" if probability < 0.005 else f"{probability:.0%}".replace("%", " %")
 
 
 def certainty_words(probability: float) -> str:

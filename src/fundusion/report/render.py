@@ -16,6 +16,7 @@ from ..core.study import Study
 from ..core.vocabulary import MODALITY_TITLES
 from .compose import DISCLAIMER, Panel, ReportDocument, Row, provenance_rows
 from .figures import data_uri, probability_bar, signed_bar
+from .findings import percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,9 +47,11 @@ def environment() -> Environment:
     """Return the templates; every value is escaped, a missing one is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    made.filters["percent"] = percent
+    return made
 
 
 @cache
