@@ -230,11 +230,12 @@ def autogluon(arguments: argparse.Namespace):
         pandas.read_csv(arguments.folder / "train.csv")[columns],
         hyperparameters={
             "model.names": ["timm_image", "numerical_mlp", "categorical_mlp", "fusion_mlp"],
-            "model.timm_image.checkpoint_name": "resnet18",
-            "optim.max_epochs": arguments.epochs, "optim.lr": 1e-3, "optim.patience": 100, "optim.top_k": 1,
-            "optimization.max_epochs": arguments.epochs,
+            "model.timm_image.checkpoint_name": "resnet18", "model.timm_image.image_size": SIDE,
+            # Its usual layer-wise decay of the rate is for pretrained weights and would hold these near random.
+            "optim.lr_choice": "single_stage", "optim.lr": 1e-3, "optim.max_epochs": arguments.epochs,
+            "optim.patience": 100, "optim.top_k": 1, "optim.val_check_interval": 1.0,
             "env.batch_size": 32, "env.per_gpu_batch_size": 32, "env.num_gpus": 0, "env.num_workers": 0,
-            "env.num_workers_inference": 0, "env.precision": 32,
+            "env.num_workers_inference": 0, "env.precision": "32", "env.accelerator": "cpu", "env.strategy": "auto",
         },
         column_types={"image": "image_path"},
         seed=0,

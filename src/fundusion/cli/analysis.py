@@ -150,7 +150,9 @@ def demo(
                 say(f"Drawn eyes: {count} imaginary ones (no real data found; set FUNDUSION_DATA to use them).")
                 from ..datasets.synthetic import write_cohort
 
-                manifest = write_cohort(Path(scratch) / "drawn", count, seed=7, modalities=("cfp",), size=512)
+                manifest = write_cohort(
+                    Path(scratch) / "drawn", count, seed=7, modalities=("cfp", "text", "table"), size=512
+                )
             # A demonstration starts over each time; a real run never deletes anything.
             if (out / ".ledger.sqlite").is_file():
                 shutil.rmtree(out)
