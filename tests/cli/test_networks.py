@@ -76,6 +76,16 @@ def test_predict_and_embed_write_a_row_per_study(trained, cohort, tmp_path):
     frame = polars.read_parquet(tmp_path / "e.parquet")
     assert frame["study_id"].to_list() == [r["study_id"] for r in rows]
     assert {len(v) for v in frame["fused"].to_list()} == {8}
+    assert {r["status"] for r in rows} == {"ok"}
+    (cohort.parent / "bad.png").write_bytes(b"no picture")
+    (cohort.parent / "bad.csv").write_text(f"study_id,cfp\nbad,bad.png\n{rows[0]['study_id']},images/none.png\n")
+    done = run(app, ["predict", str(trained), str(cohort.parent / "bad.csv"), "--out", str(tmp_path / "b.csv")])
+    assert done.exit_code == 3
+    with (tmp_path / "b.csv").open() as stream:
+        assert [(r["study_id"], r["status"], r["code"]) for r in csv.DictReader(stream)] == [
+            ("bad", "rejected", "image.not_an_image"),
+            (rows[0]["study_id"], "rejected", "file.missing"),
+        ]
     wrong = run(app, ["predict", str(trained), str(cohort), "--out", str(tmp_path / "p.doc")])
     assert wrong.exit_code == 2
     assert ".parquet" in wrong.output

@@ -1,5 +1,7 @@
 """What every fusion promises: absence is normal, order and content of the absent do not matter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -145,3 +147,23 @@ def test_every_present_modality_can_change_the_answer(answer):
     for m in DIMS:
         changed = {**features_of(), m: features_of(seed=9)[m]}
         assert not torch.allclose(one, answer(changed, present)["a"]), m
+
+
+@pytest.mark.parametrize("name", ["cross_attention", "bottleneck"])
+def test_tokens_are_a_set_and_masked_ones_are_unseen(name):
+    answer, features = Answer(name).eval(), features_of()
+    present = {m: torch.ones(4, dtype=torch.bool) for m in DIMS}
+    base = answer(features, present)["a"]
+    f = features["oct"]
+    order = torch.tensor([1, 0, 2])
+
+    def with_oct(**changes):
+        return answer({**features, "oct": replace(f, **changes)}, present)["a"]
+
+    shuffled = with_oct(tokens=f.tokens[:, order], token_mask=f.token_mask[:, order])
+    torch.testing.assert_close(shuffled, base, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(with_oct(tokens=f.tokens.flip(2).exp()), base, atol=1e-4)
+    # The third token is masked: neither what it holds nor whether it is there matters.
+    poisoned = torch.where(f.token_mask[..., None], f.tokens, 1e6)
+    torch.testing.assert_close(with_oct(tokens=poisoned), base)
+    torch.testing.assert_close(with_oct(tokens=f.tokens[:, :2], token_mask=f.token_mask[:, :2]), base)

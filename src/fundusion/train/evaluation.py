@@ -25,6 +25,7 @@ from ..decision.calibration import Calibration, probabilities_from_logits
 from ..inference import encode_mirrored
 from ..metrics.classification import Undefined, auroc, macro
 from ..network import MultimodalNetwork, load_network
+from ..readers.manifest import RejectedRow
 from ..report.evaluation import write_evaluation
 from ..shipped import resolve_model
 from ..transforms.collate import normalise_images
@@ -228,11 +229,13 @@ def probabilities_of(
     return answer
 
 
-def _studies(manifest: str | Path | Sequence[StudyRecord], options: Mapping[str, Any]) -> tuple[list[StudyRecord], int]:
+def _studies(
+    manifest: str | Path | Sequence[StudyRecord], options: Mapping[str, Any]
+) -> tuple[list[StudyRecord], tuple[RejectedRow, ...]]:
     if not isinstance(manifest, str | Path):
-        return list(manifest), 0
+        return list(manifest), ()
     found = discover([manifest], columns=options.get("columns"), root=options.get("root"))
-    return list(found), len(found.rejected)
+    return list(found), found.rejected
 
 
 def _of_split(records: list[StudyRecord], split: str | None, facts: Mapping[str, Any]) -> list[StudyRecord]:
@@ -285,7 +288,7 @@ def evaluate(
         options: `columns` and `root` for tables.
     """
     network, facts = load_network(resolve_model(model)[0]) if isinstance(model, str | Path) else model
-    records, rejected_rows = _studies(manifest, options)
+    records, bad_rows = _studies(manifest, options)
     records = _of_split(records, split, facts)
     data = prepare_set(
         records, network.spec.inputs, tasks=network.spec.tasks, schema=network.spec.table, progress=progress
@@ -312,8 +315,8 @@ def evaluate(
         meta={
             "studies": len(data),
             "patients": len(set(data.groups)),
-            "rejected": len(data.rejected) + rejected_rows,
-            "rejected_by_code": _counts([r.code for r in data.rejected]),
+            "rejected": len(data.rejected) + len(bad_rows),
+            "rejected_by_code": _counts([r.code for r in (*data.rejected, *bad_rows)]),
             "weights_sha256": facts.get("weights_sha256"),
         },
         n_resamples=n_resamples,
@@ -333,22 +336,15 @@ def predict_table(
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[int, int]:
-    """Write a row of probabilities per study to `.csv` or `.parquet`; return numbers of rows and rejected studies."""
-    import polars
-
-    network, facts = load_network(resolve_model(model)[0])
-    records, rejected = _studies(manifest, options)
-    data = prepare_set(
-        [replace(r, labels={}) for r in records], network.spec.inputs, schema=network.spec.table, progress=progress
-    )
-    columns: dict[str, Any] = {"study_id": list(data.study_ids)}
-    if len(data):
-        encoded = encode_rows(network.to(device), data, np.arange(len(data)), device=device)
-        for name, p in probabilities_of(network, facts, fuse_subset(network, encoded, network.modalities)).items():
-            labels = network.spec.tasks[name].labels or ("value",)
+    """Write a row per study to `.csv` or `.parquet`: status, code, probabilities; return numbers of ok and rejected ones."""
+    found = _answered(model, manifest, device, progress, options)
+    columns: dict[str, Any] = {}
+    if found.encoded is not None:
+        logits = fuse_subset(found.network, found.encoded, found.network.modalities)
+        for name, p in probabilities_of(found.network, found.facts, logits).items():
+            labels = found.network.spec.tasks[name].labels or ("value",)
             columns |= {f"{name}.{k}": p[:, i] for i, k in enumerate(labels)}
-    _write_frame(polars.DataFrame(columns).fill_nan(None), Path(out))
-    return len(data), rejected + len(data.rejected)
+    return _write_rows(found, columns, Path(out))
 
 
 def embed_table(
@@ -360,29 +356,58 @@ def embed_table(
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[int, int]:
-    """Write the vector of each modality and the fused one per study to Parquet; return numbers of rows and rejected studies."""
-    import polars
+    """Write a row per study to Parquet: status, code, the vector of each modality and the fused one; return both numbers."""
+    found = _answered(model, manifest, device, progress, options)
+    columns: dict[str, Any] = {}
+    if found.encoded is not None:
+        columns["patient_id"] = [g if not g.startswith("study:") else None for g in found.data.groups]
+        for modality, f in found.encoded.features.items():
+            here = found.encoded.presence[modality].numpy()
+            columns[modality] = [v.tolist() if h else None for v, h in zip(f.pooled.numpy(), here, strict=True)]
+        if not found.network.decision_level:
+            with torch.no_grad():
+                fused = found.network.cpu().fuse(found.encoded.features, found.encoded.presence).fused
+            columns["fused"] = fused.pooled.numpy().tolist() if fused is not None else []
+    return _write_rows(found, columns, Path(out))
 
-    network, _ = load_network(resolve_model(model)[0])
-    records, rejected = _studies(manifest, options)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    network: MultimodalNetwork
+    facts: Mapping[str, Any]
+    data: PreparedSet
+    encoded: Encoded | None
+    rejected: tuple[tuple[str, str], ...]
+
+
+def _answered(
+    model: str | Path, manifest: str | Path, device: str, progress: Progress | None, options: Mapping[str, Any]
+) -> _Answered:
+    """Read and encode the studies of a table; the bad ones are listed with their codes."""
+    network, facts = load_network(resolve_model(model)[0])
+    records, bad_rows = _studies(manifest, options)
     data = prepare_set(
         [replace(r, labels={}) for r in records], network.spec.inputs, schema=network.spec.table, progress=progress
     )
-    columns: dict[str, Any] = {
-        "study_id": list(data.study_ids),
-        "patient_id": [g if not g.startswith("study:") else None for g in data.groups],
+    rows = np.arange(len(data))
+    encoded = encode_rows(network.to(device), data, rows, device=device) if len(data) else None
+    rejected = (*((r.study_id, r.code) for r in data.rejected), *((r.study_id, r.code) for r in bad_rows))
+    return _Answered(network=network, facts=facts, data=data, encoded=encoded, rejected=tuple(rejected))
+
+
+def _write_rows(found: _Answered, columns: Mapping[str, Any], out: Path) -> tuple[int, int]:
+    import polars
+
+    good, bad = len(found.data), len(found.rejected)
+    heads = {
+        "study_id": [*found.data.study_ids, *(s for s, _ in found.rejected)],
+        "status": ["ok"] * good + ["rejected"] * bad,
+        "code": ["ok"] * good + [c for _, c in found.rejected],
     }
-    if len(data):
-        encoded = encode_rows(network.to(device), data, np.arange(len(data)), device=device)
-        for modality, f in encoded.features.items():
-            here = encoded.presence[modality].numpy()
-            columns[modality] = [v.tolist() if h else None for v, h in zip(f.pooled.numpy(), here, strict=True)]
-        if not network.decision_level:
-            with torch.no_grad():
-                fused = network.cpu().fuse(encoded.features, encoded.presence).fused
-            columns["fused"] = fused.pooled.numpy().tolist() if fused is not None else []
-    _write_frame(polars.DataFrame(columns), Path(out))
-    return len(data), rejected + len(data.rejected)
+    answers = polars.DataFrame(dict(columns)).fill_nan(None) if good else polars.DataFrame()
+    empty = polars.DataFrame({k: polars.Series(k, [None] * bad, dtype=t) for k, t in answers.schema.items()})
+    _write_frame(polars.concat([polars.DataFrame(heads), polars.concat([answers, empty])], how="horizontal"), out)
+    return good, bad
 
 
 def _write_frame(frame: Any, path: Path) -> None:
