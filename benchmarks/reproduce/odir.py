@@ -2,7 +2,7 @@
 
     python benchmarks/reproduce/odir.py [--model runs/screen]
 
-Nothing that is measured was fitted on the eye it is measured on: the reliabilities of the fusion are fitted again on four
+Nothing in the row "fused" was fitted on the eye it is measured on: the reliabilities of the fusion are fitted again on four
 fifths of the held-out patients and used on the last fifth. The interval of the gain is a paired bootstrap over patients.
 """
 
@@ -57,6 +57,8 @@ def main() -> None:
             network, encoded, {n: np.asarray(t, np.float64) for n, t in data.targets.items()}, data.groups
         ),
     }
+    # One scale per modality and a bias per label were fitted on these very patients: a little flattering.
+    scores["fused, as shipped"] = fuse_subset(network, encoded, network.modalities)[TASK]
     trees = gradient_boosting([r for r, o in zip(records, outside, strict=True) if not o], tested, y.shape[1])
     scores["table, gradient boosting"] = trees
     scores["probabilities multiplied"] = np.log(np.clip(trees, 1e-4, 1)) - np.logaddexp(0, -scores["photograph"])
@@ -131,12 +133,13 @@ def report(arguments, network, facts, data, y, scores) -> None:
         ones = np.ones(len(y))
         answer["auroc"][name] = {k: SortedAuroc(y[:, i], scores[name][:, i])(ones) for i, k in enumerate(letters)}
     better = max(("table", "photograph"), key=lambda n: answer["macro_auroc"][n]["value"])
-    for rival in (better, "probabilities multiplied"):
+    pairs = [("fused", better), ("fused, as shipped", better), ("fused", "probabilities multiplied")]
+    for ours, rival in pairs:
         gain = paired_bootstrap(
-            macro("fused"), macro(rival), data.groups, generator=np.random.default_rng(1),
+            macro(ours), macro(rival), data.groups, generator=np.random.default_rng(1),
             n_resamples=arguments.resamples,
         )  # fmt: skip
-        answer[f"gain of fused over {rival}"] = {"value": gain.value, "low": gain.low, "high": gain.high}
+        answer[f"gain of {ours} over {rival}"] = {"value": gain.value, "low": gain.low, "high": gain.high}
     write_json(arguments.out, json.loads(json.dumps(answer)))
     print(f"{len(data)} eyes of {answer['patients']} held-out patients; macro AUROC over {' '.join(letters)}")
     for name, v in answer["macro_auroc"].items():
