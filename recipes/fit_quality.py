@@ -26,7 +26,7 @@ import numpy as np
 import PIL.Image
 
 from fundusion.core.study import Image
-from fundusion.quality.calibration import QualityModel, fit_model
+from fundusion.quality.calibration import QualityModel, fit_model, shipped_model
 from fundusion.quality.degradations import KINDS, UNGRADABLE_FROM, degrade
 from fundusion.quality.gradability import REASON_OF_KIND, assess
 from fundusion.quality.measures import measure
@@ -307,7 +307,7 @@ def with_thresholds(model: QualityModel, samples: list[Sample], *, refuse: float
     fundus, score = scores(model, originals)
     return replace(
         model,
-        fundus_threshold=float(np.clip(np.quantile(fundus, refuse / 4), 0.02, 0.9)),
+        fundus_threshold=float(np.clip(np.quantile(fundus, refuse / 4), 0.02, 0.75)),
         threshold=float(np.clip(np.quantile(score, refuse), 0.02, 0.6)),
     )
 
@@ -362,11 +362,16 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the shipped calibration")
     parser.add_argument("--limit", type=int, default=1300, help="ODIR photographs to use")
     parser.add_argument("--confirm", type=int, default=700, help="untouched ODIR photographs to report on")
+    parser.add_argument("--only-confirm", action="store_true", help="report on the shipped calibration, fit nothing")
     parser.add_argument("--refuse", type=float, default=0.007, help="share of original photographs to refuse")
     options = parser.parse_args()
     root = Path(os.environ.get("FUNDUSION_DATA") or TARGET.parents[3].parent / "shared" / "data")
     if not root.is_dir():
         raise SystemExit(f"no data folder at {root}; set FUNDUSION_DATA")
+    if options.only_confirm:
+        test = fresh(root, options.limit, options.confirm, np.random.default_rng(21))
+        show(shipped_model(), test, title="shipped calibration, untouched ODIR patients")
+        return
     samples = collect(root, options.limit, np.random.default_rng(20))
     model = with_thresholds(fit(samples), samples, refuse=options.refuse)
     # The held-out third was looked at while the measures and the share to refuse were chosen; the last part was not.

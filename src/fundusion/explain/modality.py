@@ -98,7 +98,7 @@ def shares_of(shapley: Mapping[str, float]) -> dict[str, float]:
     """Return absolute Shapley values scaled to sum to one; equal shares when all are zero.
 
     Example:
-        >>> shares_of({"cfp": 0.3, "table": -0.1})
+        >>> shares_of({"cfp": 0.375, "table": -0.125})
         {'cfp': 0.75, 'table': 0.25}
     """
     known = {m: abs(v) for m, v in shapley.items() if not math.isnan(v)}
