@@ -108,7 +108,11 @@ class StudyRecord:
         report: Written report, as given.
         metadata: Column name to string, float or None (missing).
         labels: Task name to value; an absent key means not annotated. A multi-label value maps label to 0, 1 or NaN.
+            A point such as `fovea_px` or `disc_centre_px` is (row, column) in pixels of the photograph as stored.
         visit: Name or date of the visit.
+        masks: Structure to absolute paths of drawn truth, several when a lesion or a second reader has several files:
+            `vessels`, `vessels_2nd`, `artery_vein`, `disc`, `cup`, `disc_cup`, `fov`, `MA`, `HE`, `EX`, `SE`, ...
+            What the grey levels mean is on the card of the set.
         split: "train", "val" or "test" when the manifest says so.
         origin: Where the record stands, for messages: "manifest.csv:12".
     """
@@ -121,6 +125,7 @@ class StudyRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     visit: str | None = None
+    masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str | None = None
     origin: str | None = None
 
@@ -128,6 +133,7 @@ class StudyRecord:
         _check_identity(self.study_id, self.patient_id, self.laterality)
         _check_modalities(self.images)
         object.__setattr__(self, "images", _frozen({m: tuple(p) for m, p in self.images.items() if p}))
+        object.__setattr__(self, "masks", _frozen({m: tuple(p) for m, p in self.masks.items() if p}))
         object.__setattr__(self, "metadata", _frozen(self.metadata))
         object.__setattr__(self, "labels", _frozen(self.labels))
 

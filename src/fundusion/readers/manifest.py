@@ -74,7 +74,8 @@ def read_manifest(
 
     Columns: `study_id` (made of patient, eye and visit when absent), `patient_id`, `laterality`, `visit`, one per image
     modality (`cfp`, `oct`, ...; files relative to the table's folder, several joined by "|"), `report`, `meta.<name>`,
-    `label.<task>` or `label.<task>.<label>` (0, 1 or empty), `split` (train, val, test).
+    `label.<task>` or `label.<task>.<label>` (0, 1 or empty), `mask.<structure>` (files of drawn truth), `split` (train,
+    val, test).
 
     Args:
         path: `.csv`, `.tsv`, `.xlsx`, `.parquet` or `.jsonl`.
@@ -168,6 +169,7 @@ def _record(row: Mapping[str, Any], folder: Path, origin: str) -> StudyRecord:
         metadata=metadata,
         labels=_labels(row),
         visit=visit,
+        masks={k[5:]: _paths(v, folder) for k, v in row.items() if k.startswith("mask.") and not is_missing(v)},
         split=split,
         origin=origin,
     )
@@ -280,13 +282,13 @@ def _check_columns(names: list[str], rename: Mapping[str, str]) -> None:
     final = [rename.get(n, n) for n in names]
     known = {*_PLAIN, *_IMAGES}
     for name in final:
-        if name and name not in known and not name.startswith(("meta.", "label.")):
+        if name and name not in known and not name.startswith(("meta.", "label.", "mask.")):
             close = difflib.get_close_matches(name, [*known, f"meta.{name}"], n=1, cutoff=0.5)
             raise InvalidInput(
                 f"column {name!r} is not known.",
                 code="manifest.columns",
                 hint=(f"Did you mean {close[0]!r}? " if close else "")
-                + f"Columns are {', '.join(_PLAIN)}, {', '.join(_IMAGES)}, meta.*, label.*; a column map renames or drops others.",
+                + f"Columns are {', '.join(_PLAIN)}, {', '.join(_IMAGES)}, meta.*, label.*, mask.*; a column map renames or drops others.",
             )
     twice = sorted({n for n in final if n and final.count(n) > 1})
     if twice:
