@@ -92,3 +92,14 @@ def test_planes_of_a_16_bit_volume_are_scaled_not_clipped():
 )
 def test_zero_is_a_value(value, missing):
     assert is_missing(value) is missing
+
+
+def test_masks_are_frozen_paths_by_structure():
+    import pickle
+
+    record = StudyRecord(study_id="1", masks={"vessels": ["/a/v.gif"], "disc": []})
+    assert dict(record.masks) == {"vessels": ("/a/v.gif",)}
+    with pytest.raises(TypeError):
+        record.masks["cup"] = ("/a/c.png",)
+    assert pickle.loads(pickle.dumps(record)).masks == record.masks
+    assert dict(StudyRecord(study_id="1").masks) == {}

@@ -8,6 +8,7 @@ import typer
 
 from .analysis import analyze, demo
 from .data import check, draw
+from .datasets import app as datasets_app
 from .networks import embed, evaluate, models, predict, train
 from .screen import fail
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for verb in (analyze, demo, check, draw, train, evaluate, predict, embed, models):
     app.command()(verb)
+app.add_typer(datasets_app)
 
 
 def version(value: bool) -> None:

@@ -67,6 +67,11 @@ def overlap(test_set: str, training_sets: Iterable[str]) -> list[str]:
     return list(sentences)
 
 
+def seen_by(name: str) -> list[str]:
+    """Return the published models whose training data hold or share pictures of a set."""
+    return [model for model in MODEL_DATA if overlap(name, [model])]
+
+
 def holders(name: str) -> tuple[str, ...]:
     """Return every set that wholly holds a set, directly or through another, nearest first."""
     return _reach(name, lambda n: [outer for outer, inner in CONTAINS.items() if n in inner])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -114,6 +116,19 @@ def _words(task: str, value: Any) -> list[str]:
     return [str(value)[:60]]
 
 
+_WATCH: ContextVar[Callable[[int], None] | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watched(show: Callable[[int], None]) -> Iterator[None]:
+    """Call `show` with the number of records every thousand records that are read inside."""
+    token = _WATCH.set(show)
+    try:
+        yield
+    finally:
+        _WATCH.reset(token)
+
+
 class Collector:
     """Gathers records while a set is read, and compares what tables list with what is there."""
 
@@ -126,6 +141,8 @@ class Collector:
         self._unlisted: dict[str, None] = {}
         self._contradictory: list[tuple[str, str]] = []
         self._notes: dict[str, int] = {}
+        self._show = _WATCH.get()
+        self._count = 0
 
     def relative(self, path: str | Path) -> str:
         """Return a path as it stands below the folder of the set."""
@@ -198,6 +215,9 @@ class Collector:
             **fields,
         )
         known = self._records.get(study_id)
+        self._count += 1
+        if self._show is not None and self._count % 1000 == 0:
+            self._show(self._count)
         if study_id in self._dropped:
             self.contradiction(record.origin or study_id, f"{study_id} is listed again")
         elif known is None:
@@ -214,21 +234,23 @@ class Collector:
     def done(self, split: str | None = None) -> Reading:
         """Return what was gathered."""
         records = list(self._records.values())
+        notes = [s if n == 1 else f"{s} ({n} times)" for s, n in self._notes.items()]
+        contradictory = list(self._contradictory)
         across: dict[str, set[str]] = {}
         for record in records:
             if record.patient_id is not None and record.split:
                 across.setdefault(record.patient_id, set()).add(record.split)
         for patient, splits in across.items():
             if len(splits) > 1:
-                self.contradiction(f"patient {patient}", f"stands in {' and '.join(sorted(splits))}")
+                contradictory.append((f"patient {patient}", f"stands in {' and '.join(sorted(splits))}"))
         if records and all(r.patient_id is None for r in records):
-            self.note("the set has no patient identifier; none is invented")
+            notes.append("the set has no patient identifier; none is invented")
         return Reading(
             records,
             missing=tuple(self._missing),
             unlisted=tuple(self._unlisted),
-            contradictory=tuple(self._contradictory),
-            notes=tuple(s if n == 1 else f"{s} ({n} times)" for s, n in self._notes.items()),
+            contradictory=tuple(contradictory),
+            notes=tuple(notes),
             folder=str(self.base.path),
         ).of_split(split)
 

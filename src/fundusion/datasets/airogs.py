@@ -16,6 +16,7 @@ _CARD = DatasetCard(
     paper="doi:10.1109/TMI.2023.3313786",
     labels={"glaucoma": "0 no referable glaucoma (NRG), 1 referable glaucoma (RG)"},
     images=101442,
+    splits=("train",),
     license="CC BY-NC-ND 4.0",
     ask="airogs.grand-challenge.org",
     layout="train_labels.csv (challenge_id, class) beside the folders of pictures (0/ to 5/, or img/, or images/).",

@@ -71,6 +71,7 @@ def chase_db1(root: str | Path, *, split: str | None = None) -> Reading:
             masks={k: [p] for k, p in masks.items() if p is not None},
             origin=found.relative(path),
         )
+    found.unlisted((inner or found.base).pictures().values())
     for stem, path in drawn.items():
         if stem.endswith("ho") and stem.rpartition("_")[0] not in pictures:
             found.missing(f"{path.stem.rpartition('_')[0]}.jpg")

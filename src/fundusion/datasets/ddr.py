@@ -116,11 +116,13 @@ def ddr_segmentation(root: str | Path, *, split: str | None = None) -> Reading:
             masks = {k: [files[stem]] for k, files in drawn.items() if stem in files}
             if not masks:
                 found.missing(f"{found.relative(folder.path)}/label/*/{path.stem}.tif")
-                found.use(path)
                 continue
             found.add(
                 f"{part}_{path.stem}", images={"cfp": [path]}, masks=masks, split=part, origin=found.relative(path)
             )
+        found.unlisted(images.pictures().values())
         for files in drawn.values():
+            for stem in files.keys() - images.pictures().keys():
+                found.missing(f"{found.relative(images.path)}/{stem}.jpg")
             found.unlisted(files.values())
     return found.done(split)

@@ -28,7 +28,7 @@ _CARD = DatasetCard(
         "field_definition": "1-10",
         "artifact": "0-10",
         "disease": "D, and N = 0 where D",
-    },  # fmt: skip
+    },
     images=2000,
     patients=500,
     layout="regular_fundus_images/ with regular-fundus-training/ (Images/ and regular-fundus-training.csv).",

@@ -16,7 +16,11 @@ _CARD = DatasetCard(
     title="Drishti-GS1",
     modalities=frozenset({"cfp"}),
     paper="doi:10.1109/ISBI.2014.6867807",
-    labels={"glaucoma": "0 or 1", "vcdr": "mean of the experts", "vcdr_expert1": "and 2, 3, 4: one expert each"},
+    labels={
+        "glaucoma": "0 or 1",
+        "vcdr": "vertical cup-to-disc ratio, mean of the experts",
+        **{f"vcdr_expert{i}": f"the same by expert {i}" for i in range(1, 5)},
+    },
     masks=dict.fromkeys(("disc", "cup"), "soft: 255 where all four experts see it, 0 where none does"),
     images=101,
     license="research use only",
@@ -74,7 +78,7 @@ def drishti_gs(root: str | Path, *, split: str | None = None) -> Reading:
         for files in drawn.values():
             found.unlisted(files.values())
     for stem in facts:
-        found.missing(f"Images/{stem}")
+        found.missing(f"Images/{stem.replace('drishtigs', 'drishtiGS')}.png")
     return found.done(split)
 
 

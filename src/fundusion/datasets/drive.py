@@ -56,13 +56,15 @@ def drive(root: str | Path, *, split: str | None = None) -> Reading:
             files = inner.pictures(types=DRAWINGS) if inner else {}
             # 21_training.tif, 21_manual1.gif and 21_training_mask.gif belong together by their number.
             drawn[structure] = {stem.partition("_")[0]: path for stem, path in files.items()}
-        numbers = {stem.partition("_")[0]: path for stem, path in images.pictures().items()}
+        pictures = images.pictures()
+        numbers = {s.partition("_")[0]: path for s, path in pictures.items() if s.partition("_")[0].isdigit()}
         for number, path in numbers.items():
             masks = {k: [files[number]] for k, files in drawn.items() if number in files}
             for structure in ("vessels", "fov"):
                 if drawn[structure] and structure not in masks:
                     found.missing(f"{name}/{_PLACES[structure]}/{number}_*")
             found.add(f"{part}_{number}", images={"cfp": [path]}, masks=masks, split=part, origin=found.relative(path))
+        found.unlisted(pictures.values())
         for structure, files in drawn.items():
             for number in files.keys() - numbers.keys():
                 found.missing(f"{name}/images/{number}_*")

@@ -60,8 +60,6 @@ def fives(root: str | Path, *, split: str | None = None) -> Reading:
         for stem, path in pictures.items():
             match = _NAME.fullmatch(stem)
             if match is None:
-                found.contradiction(found.relative(path), "the name ends in no letter of a class")
-                found.use(path)
                 continue
             name, disease = _CLASSES[match.group(1)]
             if stem not in drawn:
@@ -72,6 +70,7 @@ def fives(root: str | Path, *, split: str | None = None) -> Reading:
             found.add(
                 f"{part}_{path.stem}", images={"cfp": [path]}, masks=masks, labels=labels, split=part, origin=origin
             )
+        found.unlisted(pictures.values())
         for stem in drawn.keys() - pictures.keys():
             found.missing(f"{part}/Original/{stem}.png")
         found.unlisted(drawn.values())

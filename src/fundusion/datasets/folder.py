@@ -15,12 +15,12 @@ from ..readers.dicom import is_dicom, read_identity
 from ..readers.image import SUFFIXES as IMAGE_SUFFIXES
 from ..readers.manifest import SUFFIXES as TABLE_SUFFIXES
 from ..readers.manifest import Manifest, RejectedRow, read_manifest
+from ._overlap import seen_by
+from ._recognise import the_set_of
 
 _EYE = re.compile(r"(?:^|[_\-. ])(left|right|od|os|l|r)$", re.IGNORECASE)
 _EYES = {"left": Laterality.LEFT, "os": Laterality.LEFT, "l": Laterality.LEFT,
          "right": Laterality.RIGHT, "od": Laterality.RIGHT, "r": Laterality.RIGHT}  # fmt: skip
-#: Read as a public set when the folder has its layout.
-_KNOWN_SETS = ("odir", "idrid", "aptos")
 
 
 def discover(
@@ -70,11 +70,46 @@ def discover(
 
 
 def _folder(folder: Path, modality: str) -> Manifest:
-    for name in _KNOWN_SETS:
+    name, fitting = the_set_of(folder)
+    if name is not None:
         try:
-            return Manifest(list(datasets.create(name, root=folder)), notes=[f"{folder.name!r} was read as {name}"])
-        except (FundusionError, KeyError, ValueError):
-            continue
+            return _public_set(name, folder)
+        except FundusionError as error:
+            # The layout is there but its tables are not what they should be: the pictures are still pictures.
+            found = _loose(folder, modality)
+            return _with_note(found, f"{folder.name!r} looks like {name}, but cannot be read as that: {error}")
+    found = _loose(folder, modality)
+    if fitting:
+        return _with_note(
+            found, f"{folder.name!r} fits several sets ({', '.join(fitting)}); its pictures were read without labels"
+        )
+    return found
+
+
+def _public_set(name: str, folder: Path) -> Manifest:
+    reading = datasets.create(name, root=folder)
+    notes = [f"{folder.name!r} was read as {name}", *reading.notes]
+    models = seen_by(name)
+    if models:
+        notes.append(
+            f"{', '.join(models)} saw this set in training: for these its numbers are not those of unseen eyes"
+        )
+    counts = {
+        "listed files are missing": len(reading.missing),
+        "files that no table lists were left out": len(reading.unlisted),
+        "rows contradict": len(reading.contradictory),
+    }
+    notes += [
+        f"{count} {what} (`fundusion datasets read {name}` names them)" for what, count in counts.items() if count
+    ]
+    return Manifest(list(reading), notes=notes)
+
+
+def _with_note(found: Manifest, note: str) -> Manifest:
+    return Manifest(found.records, rejected=found.rejected, notes=[note, *found.notes])
+
+
+def _loose(folder: Path, modality: str) -> Manifest:
     files, skipped = _walk(folder)
     found = _files(files, folder, modality, given=False)
     notes = [*found.notes, *([f"{skipped} files of other types in {folder.name!r} were left out"] if skipped else [])]

@@ -85,6 +85,7 @@ def harvard_gf(root: str | Path, *, split: str | None = None) -> Reading:
                 split=part,
                 origin=where,
             )
+        found.unlisted(folder.pictures().values())
     table = found.base.file("*summary*.csv", "*filelist*.csv")
     if table is not None:
         _compare(found, table)

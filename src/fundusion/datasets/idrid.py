@@ -153,10 +153,11 @@ def idrid_segmentation(root: str | Path, *, split: str | None = None) -> Reading
         for stem, path in files.items():
             if stem not in masks:
                 found.missing(f"groundtruths of {part}/{path.name}")
-                found.use(path)
                 continue
             found.add(path.stem, images={"cfp": [path]}, masks=masks[stem], split=part, origin=found.relative(path))
-        found.unlisted(drawn.values())
+        for picture in {stem.rpartition("_")[0] for stem in drawn} - files.keys():
+            found.missing(f"1. Original Images/{part}/{_original(picture)}.jpg")
+        found.unlisted([*files.values(), *drawn.values()])
     return found.done(split)
 
 
@@ -180,7 +181,7 @@ def idrid_localization(root: str | Path, *, split: str | None = None) -> Reading
                 points.setdefault(stem, {})[label] = point
                 origins.setdefault(stem, origin)
         for stem, labels in points.items():
-            path = found.pick(files, stem, expected=f"1. Original Images/{part}/{stem}.jpg")
+            path = found.pick(files, stem, expected=f"1. Original Images/{part}/{_original(stem)}.jpg")
             if path is not None:
                 found.add(
                     f"{part}_{path.stem}", images={"cfp": [path]}, labels=labels, split=part, origin=origins[stem]
@@ -205,6 +206,11 @@ def _points(found: Collector, folder: Folder | None, part: str) -> Iterator[tupl
                     found.contradiction(row.origin, f"the point of {name} is ({x!r}, {y!r})")
                 continue
             yield stem_of(name), (line, column), row.origin
+
+
+def _original(stem: str) -> str:
+    """Return the spelling of the publisher for a compared stem, for messages."""
+    return stem.replace("idrid", "IDRiD")
 
 
 def _originals(base: Folder, part: str) -> dict[str, Path]:

@@ -74,7 +74,8 @@ def mbrset(root: str | Path, *, split: str | None = None) -> Reading:
             laterality=eye_of(row["laterality"]),
             metadata={
                 "age": row.number("age"),
-                "sex": found.choice(row, "sex", {"1": "male", "0": "female", "m": "male", "f": "female"}),
+                # Which code means which sex is not on the page of the set; it is kept as published.
+                "sex_code": row.known("sex"),
                 "diabetes_duration": row.number("dm_time"),
                 **{name: row.number(name) for name in _HISTORY if name in row},
             },

@@ -105,7 +105,7 @@ def _add(found: Collector, row: Row, path: Path, part: str, task: str) -> None:
         images={"cfp": [path]},
         metadata={
             "age": row.number("age"),
-            "sex": row.known("sex"),
+            "sex_code": row.known("sex"),
             "height_cm": row.number("height"),
             "weight_kg": row.number("weight"),
         },

@@ -30,12 +30,11 @@ _CARD = DatasetCard(
     layout="FundusImages/RET002OD.jpg with ClinicalData/patient_data_od.xlsx and ExpertsSegmentations/Contours, or "
     "clinical.csv alone.",
     notes="The table calls a patient #002 and its pictures RET002. Public code often swaps 1 and 2: 1 is glaucoma, 2 is "
-    "suspect. Two experts disagree by design. Masks are contours in text files.",
+    "suspect. Two experts disagree by design. The code of phakic or pseudophakic is kept as published. Masks are contours in text files.",
     **relations("papila"),
 )
 _DIAGNOSES = {"0": "healthy", "1": "glaucoma", "2": "suspect"}
 _SEXES = {"0": "male", "1": "female", "m": "male", "f": "female", "male": "male", "female": "female"}
-_LENSES = {"0": "phakic", "1": "pseudophakic"}
 #: Metadata name to the column names by which it is found.
 _NUMBERS = {
     "age": ("age",),
@@ -120,7 +119,7 @@ def _add(
     }
     metadata["sex"] = found.choice(row, "gender", _SEXES)
     lens = "crystalline_status" if "crystalline_status" in row else "phakic/pseudophakic"
-    metadata["lens"] = found.choice(row, lens, _LENSES)
+    metadata["crystalline_status"] = row.number(lens)
     masks: dict[str, list[Path]] = {}
     for structure in ("disc", "cup"):
         for reader, suffix in (("1", ""), ("2", "_2nd")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _CARD = DatasetCard(
     **relations("refuge"),
 )
 _PARTS = {"train": ("training400", "train"), "val": ("validation400", "val"), "test": ("test400", "test")}
+_NAME = re.compile(r"[gnvt]\d{4}")
 _POINTS = ("fovea_x", "fovea x")
 
 
@@ -82,7 +84,10 @@ def refuge(root: str | Path, *, split: str | None = None) -> Reading:
         for stem, row in _facts((*truths, *pictures)):
             found.pick(files, stem, expected=f"{part}/{row['imgname'] or stem}")
             facts[stem] = row
+        found.unlisted(path for stem, path in files.items() if not _NAME.fullmatch(stem))
         for stem, path in files.items():
+            if not _NAME.fullmatch(stem):
+                continue
             labels, origin = _labels(found, path, facts.get(stem)), found.relative(path)
             masks = {"disc_cup": [drawn[stem]]} if stem in drawn else {}
             found.add(

@@ -62,10 +62,13 @@ def stare(root: str | Path, *, split: str | None = None) -> Reading:
     drawn = _drawn(found)
     said = _diagnoses(found.base)
     for stem, path in files.items():
+        if not _NAME.fullmatch(stem):
+            continue
         words, origin = said.get(stem, ((), found.relative(path)))
         masks = {structure: [paths[stem]] for structure, paths in drawn.items() if stem in paths}
         labels = {"diagnoses": words} if words else {}
         found.add(stem, images={"cfp": [path]}, masks=masks, labels=labels, origin=origin)
+    found.unlisted(files.values())
     for paths in drawn.values():
         for stem in paths.keys() - files.keys():
             found.missing(f"{images.path.name if images else 'images'}/{stem}.ppm")

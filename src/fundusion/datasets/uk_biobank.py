@@ -75,6 +75,7 @@ def uk_biobank(root: str | Path, *, split: str | None = None) -> Reading:
             metadata=_metadata(row, instance),
             origin=found.relative(next(iter(images.values()))[0]),
         )
+    found.unlisted(p for here in found.base.below(depth=4) for p in here.pictures().values())
     if unknown:
         found.note(f"{unknown} eyes have no row in the table of fields")
     return found.done(split)

@@ -45,6 +45,10 @@ def read_images(path: str | Path, *, modality: str) -> list[Image]:
 
     if is_dicom(source):
         return read_dicom(source, modality=modality)
+    if source.name.lower().endswith((".ppm", ".pgm", ".ppm.gz", ".pgm.gz")):
+        from .netpbm import read_netpbm
+
+        return [read_netpbm(source, modality=modality)]
     if modality == "oct" and source.suffix.lower() in (".tif", ".tiff"):
         from .volume import read_volume
 

@@ -183,13 +183,23 @@ def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
         task, _, label = key[6:].partition(".")
         if not label:
             if not is_missing(value):
-                labels[task] = value
+                labels[task] = _point(key, value) if task.endswith("_px") else value
             continue
         cell = _text(value)
         if cell not in ("", "0", "1", "0.0", "1.0"):
             raise InvalidInput(f"column {key!r} holds {cell[:40]!r}; use 0, 1 or empty.", code="label.unknown")
         labels.setdefault(task, {})[label] = float(cell) if cell else float("nan")
     return {t: v for t, v in labels.items() if not isinstance(v, dict) or any(not is_missing(x) for x in v.values())}
+
+
+def _point(name: str, value: Any) -> tuple[float, ...]:
+    """Return the (row, column) of a cell "row|column"."""
+    parts = [str(p).strip() for p in (value if isinstance(value, (list, tuple)) else str(value).split("|"))]
+    if len(parts) != 2 or not all(_NUMBER.fullmatch(p) for p in parts):
+        raise InvalidInput(
+            f"column {name!r} holds {str(value)[:40]!r}; a point is row|column in pixels.", code="label.unknown"
+        )
+    return tuple(float(p) for p in parts)
 
 
 def _cell(name: str, value: Any) -> float | str | None:

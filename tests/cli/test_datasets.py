@@ -1,0 +1,157 @@
+"""`datasets`: the list, a card, a folder into a manifest with everything that does not fit by name."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from fundusion.cli import app
+from fundusion.datasets._recognise import public_sets
+from fundusion.readers.manifest import read_manifest
+
+run = CliRunner().invoke
+
+
+def words(result) -> str:
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def aptos(tmp_path):
+    """Two labelled pictures."""
+    import cv2
+    import numpy as np
+
+    base = tmp_path / "aptos"
+    (base / "train_images").mkdir(parents=True)
+    for name in ("one", "two"):
+        cv2.imwrite(str(base / "train_images" / f"{name}.png"), np.full((64, 64, 3), 90, np.uint8))
+    (base / "train.csv").write_text("id_code,diagnosis\none,2\ntwo,0\n")
+    return base
+
+
+def test_every_set_is_listed_with_its_terms():
+    result = run(app, ["datasets"])
+    assert result.exit_code == 0, result.output
+    assert f"{len(public_sets())} sets." in words(result)
+    for text in ("odir", "fairvision", "uk_biobank", "CC BY-NC-ND", "cfp, table"):
+        assert text in words(result)
+
+
+@pytest.mark.parametrize("arguments", [["datasets", "idrid"], ["datasets", "show", "IDRiD"]])
+def test_a_name_shows_a_card(arguments):
+    result = run(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "terms CC BY 4.0" in words(result)
+    assert "overlaps idrid.segmentation" in words(result)
+
+
+def test_an_unknown_name_is_refused_with_close_ones():
+    result = run(app, ["datasets", "odri"])
+    assert result.exit_code == 4
+    assert "Did you mean odir" in words(result)
+
+
+def test_a_folder_becomes_a_manifest(aptos, tmp_path):
+    out = tmp_path / "m.parquet"
+    result = run(app, ["datasets", "read", "APTOS", str(aptos.parent), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "2 studies" in words(result)
+    assert [(r.study_id, float(r.labels["dr_grade"])) for r in read_manifest(out)] == [("one", 2.0), ("two", 0.0)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_each_file_that_does_not_fit_is_named(aptos, tmp_path, suffix):
+    (aptos / "train_images" / "one.png").rename(aptos / "train_images" / "three.png")
+    (aptos / "train.csv").write_text("id_code,diagnosis\none,2\ntwo,9\n")
+    out, report = tmp_path / "elsewhere" / f"m{suffix}", tmp_path / "r" / "report.json"
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(out), "--report", str(report)])
+    assert result.exit_code == 3, result.output
+    facts = json.loads(report.read_text())
+    assert facts["listed_but_missing"] == ["train_images/one.png"]
+    assert facts["present_but_unlisted"] == ["train_images/three.png"]
+    assert facts["contradictory"] == [{"where": "train.csv:3", "what": "diagnosis is '9'; known are 0, 1, 2, 3, 4"}]
+    for text in (
+        "1 listed but missing: train_images/one.png",
+        "three.png",
+        "known are 0, 1, 2, 3, 4",
+        "give that as --root",
+    ):
+        assert text in words(result)
+    # The manifest lies elsewhere: its paths are relative to the set.
+    assert [r.study_id for r in read_manifest(out, root=aptos)] == ["two"]
+
+
+def test_twenty_are_shown_and_the_rest_is_counted(aptos, tmp_path):
+    (aptos / "train.csv").write_text("id_code,diagnosis\none,2\ntwo,0\n" + "".join(f"gone{i},0\n" for i in range(25)))
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(tmp_path / "m.csv")])
+    assert "25 listed but missing" in words(result)
+    assert "gone19" in words(result)
+    assert "gone20" not in words(result)
+    assert "and 5 more" in words(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "code"),
+    [("odir", "aptos", "dataset.layout"), ("aptos", "nowhere", "input.missing"), ("nosuch", "aptos", "name.unknown")],
+)
+def test_what_is_not_that_set_is_refused(aptos, tmp_path, name, folder, code):
+    out = tmp_path / "m.csv"
+    result = run(app, ["datasets", "read", name, str(tmp_path / folder), "--out", str(out)])
+    assert result.exit_code == 4
+    assert f"error [{code}]" in result.output
+    assert "Traceback" not in result.output
+    assert not out.exists()
+
+
+def test_a_part_and_a_type_that_are_not_there_are_refused(aptos, tmp_path):
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--split", "test", "--out", str(tmp_path / "m.csv")])
+    assert (result.exit_code, "dataset.split" in result.output) == (4, True)
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(tmp_path / "m.xls")])
+    assert (result.exit_code, "manifest.type" in result.output) == (4, True)
+
+
+def test_a_set_of_which_nothing_is_usable_writes_no_manifest(aptos, tmp_path):
+    for path in (aptos / "train_images").iterdir():
+        path.unlink()
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(tmp_path / "m.csv")])
+    assert result.exit_code == 4
+    assert "dataset.empty" in result.output
+    assert not (tmp_path / "m.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("odir", "odir"), ("idrid", "idrid_grading"), ("idrid.segmentation", "idrid_seg"), ("drive", "drive"), ("stare", "stare"),
+     ("chase_db1", "chase_db1"), ("hrf", "hrf"), ("drishti_gs", "drishti_gs"), ("ffa", "ffa"), ("oct_srf", "oct_srf"),
+     ("oct2017", "oct_kermany_samples"), ("rfmid", "rfmid_samples"), ("papila", "papila_clinical")],
+)  # fmt: skip
+def test_real_folders_become_manifests(data_root, tmp_path, name, folder):
+    if not (data_root / folder).is_dir():
+        pytest.skip(f"no real {folder} in the data folder")
+    out = tmp_path / "m.csv"
+    result = run(app, ["datasets", "read", name, str(data_root / folder), "--out", str(out)])
+    assert result.exit_code == (3 if name == "papila" else 0), result.output
+    assert f"{len(read_manifest(out, root=data_root / folder))} studies" in words(result)
+
+
+def test_progress_is_said_on_long_reads(aptos, tmp_path, monkeypatch):
+    import fundusion.cli.datasets as module
+
+    clock = iter(range(0, 100000, 3))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+    with module._counting():
+        from fundusion.datasets._reading import Collector
+        from fundusion.datasets._tree import Folder
+
+        found = Collector(Folder(tmp_path))
+        lines = []
+        monkeypatch.setattr(module, "print_error", lines.append)
+        for i in range(1000):
+            found.add(str(i), images={})
+    assert lines == ["records: 1000 so far"]
+
+
+def test_help_has_examples():
+    for arguments in (["datasets", "--help"], ["datasets", "read", "--help"]):
+        assert "fundusion datasets" in words(run(app, arguments))
