@@ -159,3 +159,20 @@ def test_labels_of_the_real_set_follow_from_its_keywords(odir_images):
         if r.labels["findings"] and letters_of(r.labels["findings"])["D"] != r.labels["disease"]["D"]
     ]
     assert len(wrong) <= 0.02 * len(odir_images)
+
+
+def test_the_mirror_with_two_tables(tmp_path, trees):
+    """`full_df.csv` lists fewer patients than the workbook deeper down, and repeats each for both eyes."""
+    inner = tmp_path / "ODIR-5K" / "ODIR-5K"
+    head = ["ID", "Left-Fundus", "Right-Fundus", "Left-Diagnostic Keywords", "Right-Diagnostic Keywords"]
+    line = ["1", "1_left.jpg", "1_right.jpg", "normal fundus", "glaucoma"]
+    other = ["2", "2_left.jpg", "2_right.jpg", "drusen", "cataract"]
+    for name in ("1_left", "1_right", "2_left", "2_right"):
+        trees.picture(inner / "Training Images" / f"{name}.jpg")
+    trees.picture(tmp_path / "preprocessed_images" / "1_left.jpg")
+    trees.table(tmp_path / "full_df.csv", [head, line, line])
+    assert [r.study_id for r in odir(tmp_path)] == ["1_left", "1_right"]
+    trees.table(inner / "data.xlsx", [head, line, other])
+    reading = odir(tmp_path)
+    assert [r.study_id for r in reading] == ["1_left", "1_right", "2_left", "2_right"]
+    assert reading.unlisted == ()

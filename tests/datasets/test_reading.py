@@ -101,3 +101,10 @@ def test_no_layout_is_refused_without_the_path_of_the_machine(tmp_path):
     assert caught.value.code == "dataset.layout"
     assert "labels.csv" in caught.value.hint
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_shifted_line_is_contradictory_and_left_out(found, tmp_path):
+    """An unquoted comma moves every later column: no value of such a line is believed."""
+    (tmp_path / "t.csv").write_text("id,note,grade\n1,fine,0\n2,mild, with exudates,1\n")
+    assert [r["id"] for r in found.rows(tmp_path / "t.csv", needs=["id"])] == ["1"]
+    assert found.done().contradictory == (("t.csv:3", "the line has more cells than the header; it was left out"),)

@@ -73,3 +73,8 @@ def test_a_name_is_stable(text):
 @pytest.mark.parametrize("text", ["14,5", "1.2.3", "inf", "nan", "<5", "0x10", "١"])
 def test_what_is_no_number_is_none(text):
     assert number_of(text) is None or text == "١"
+
+
+def test_a_line_with_more_cells_than_the_header_is_marked(tmp_path):
+    (tmp_path / "t.csv").write_text("id,grade\n1,2,,\n2,mild, with exudates\n")
+    assert [r.too_long for r in rows(tmp_path / "t.csv", needs=["id"])] == [False, True]

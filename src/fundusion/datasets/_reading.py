@@ -14,7 +14,7 @@ from ..core.errors import InvalidInput, ReadError
 from ..core.registry import DatasetCard
 from ..core.study import StudyRecord, is_missing
 from ..core.vocabulary import Laterality
-from ._tables import Row, number_of
+from ._tables import Row, number_of, rows
 from ._tree import Folder, locate
 
 
@@ -181,6 +181,14 @@ class Collector:
     def use(self, *paths: Path) -> None:
         """Say that files are accounted for though no record holds them."""
         self._used.update(paths)
+
+    def rows(self, path: Path, *, needs: Sequence[str | tuple[str, ...]]) -> Iterator[Row]:
+        """Yield the lines of a table; one with more cells than the header is contradictory, for its columns may be shifted."""
+        for row in rows(path, needs=needs):
+            if row.too_long:
+                self.contradiction(row.origin, "the line has more cells than the header; it was left out")
+            else:
+                yield row
 
     def choice(self, row: Row, column: str, meanings: Mapping[str, Any]) -> Any | None:
         """Return what a coded cell means; None when it is empty, and a contradiction when the code is not known."""

@@ -29,9 +29,11 @@ def name_of(header: object) -> str:
 class Row(Mapping[str, str]):
     """Cells of one line by compared column name; a column that is not there, or empty, reads as ""."""
 
-    def __init__(self, cells: Mapping[str, str], origin: str) -> None:
+    def __init__(self, cells: Mapping[str, str], origin: str, *, too_long: bool = False) -> None:
         self._cells = cells
         self.origin = origin
+        #: Whether the line has more filled cells than the header: its columns may be shifted.
+        self.too_long = too_long
 
     def __getitem__(self, name: str) -> str:
         return self._cells.get(name_of(name), "")
@@ -79,7 +81,8 @@ def grid(path: Path) -> list[list[str]]:
             return _workbook(path)
         text = decode_text(path.read_bytes(), path.name)
         first = "\n".join(text.splitlines()[:_HEAD])
-        separator = max(",;\t", key=first.count) if suffix != ".tsv" else "\t"
+        tabbed = suffix == ".tsv" or (suffix == ".txt" and "\t" in first)
+        separator = "\t" if tabbed else max(",;\t", key=first.count)
         return [[_cell(c) for c in line] for line in csv.reader(io.StringIO(text, newline=""), delimiter=separator)]
     except (OSError, csv.Error) as error:
         if isinstance(error, ReadError):
@@ -134,7 +137,7 @@ def rows(path: Path, *, needs: Sequence[str | tuple[str, ...]]) -> Iterator[Row]
             for name, cell in zip(names, line, strict=False):
                 if name and not cells.get(name):
                     cells[name] = cell
-            yield Row(cells, f"{path.name}:{number}")
+            yield Row(cells, f"{path.name}:{number}", too_long=any(line[len(names) :]))
 
 
 def has_columns(path: Path | None, *needs: str | tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _CARD = DatasetCard(
@@ -43,7 +43,7 @@ def airogs(root: str | Path, *, split: str | None = None) -> Reading:
     found = begin(root, _fits, _CARD)
     table = found.base.file("train_labels.csv", "*labels*.csv")
     files = found.base.pictures(depth=2)
-    for row in rows(table, needs=["challenge_id", "class"]) if table else ():
+    for row in found.rows(table, needs=["challenge_id", "class"]) if table else ():
         name = row["challenge_id"]
         path = found.pick(files, stem_of(name), expected=f"{name}.jpg")
         if path is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin, disease_of
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _CARD = DatasetCard(
@@ -55,7 +55,7 @@ def aptos(root: str | Path, *, split: str | None = None) -> Reading:
             continue
         folder = found.base.folder(f"{part}_images") or found.base.folder(f"{part}id_images")
         files = folder.pictures() if folder else {}
-        for row in rows(table, needs=["id_code"]):
+        for row in found.rows(table, needs=["id_code"]):
             name = row["id_code"]
             path = found.pick(files, stem_of(name), expected=f"{part}_images/{name}.png")
             if path is not None:

@@ -9,7 +9,7 @@ from ..core.registry import DatasetCard, datasets
 from ..core.vocabulary import Laterality
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, disease_of
-from ._tables import Row, has_columns, rows
+from ._tables import Row, has_columns
 from ._tree import Folder, stem_of
 
 #: Findings of the table in the spelling used here.
@@ -64,7 +64,7 @@ def brset(root: str | Path, *, split: str | None = None) -> Reading:
     table = _table(found.base)
     folder = found.base.folder("fundus_photos") or found.base.folder("images") or found.base
     files = folder.pictures(depth=1)
-    for row in rows(table, needs=["image_id", "dr_icdr"]) if table else ():
+    for row in found.rows(table, needs=["image_id", "dr_icdr"]) if table else ():
         name = row["image_id"]
         path = found.pick(files, stem_of(name), expected=f"fundus_photos/{name}.jpg") if name else None
         if path is None:

@@ -9,7 +9,7 @@ from ..core.registry import DatasetCard, datasets
 from ..core.vocabulary import Laterality
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, disease_of, eye_of
-from ._tables import Row, rows
+from ._tables import Row
 from ._tree import Folder, stem_of
 
 _SHARED = {
@@ -97,7 +97,7 @@ def _read(found: Collector, modality: str, split: str | None) -> Reading:
         files = folder.pictures(depth=3)
         merged: dict[str, dict[str, Any]] = {}
         for table in folder.all("*.csv", "*.xlsx"):
-            for row in rows(table, needs=[("image_id", "image_path")]):
+            for row in found.rows(table, needs=[("image_id", "image_path")]):
                 name = row["image_id"] or PurePosixPath(row["image_path"].replace("\\", "/")).stem
                 if not name:
                     continue

@@ -9,7 +9,7 @@ from typing import Any
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import Row, grid, has_columns, number_of, rows
+from ._tables import Row, grid, has_columns, number_of
 from ._tree import DRAWINGS, Folder, key_of, stem_of
 
 _CARD = DatasetCard(
@@ -110,7 +110,7 @@ def _facts(found: Collector) -> dict[str, tuple[dict[str, Any], str]]:
     simple = found.base.file("labels.csv")
     facts: dict[str, tuple[dict[str, Any], str]] = {}
     if has_columns(simple, "image", "diagnosis", "vcdr_expert1") and simple is not None:
-        for row in rows(simple, needs=["image", "diagnosis"]):
+        for row in found.rows(simple, needs=["image", "diagnosis"]):
             experts = [v for i in range(1, 5) if (v := row.number(f"vcdr_expert{i}")) is not None]
             labels = {"glaucoma": found.choice(row, "diagnosis", _GLAUCOMA), **_experts(experts)}
             facts[stem_of(Path(row["image"]).name)] = (labels, row.origin)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin, disease_of, eye_of
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _CARD = DatasetCard(
@@ -65,7 +65,7 @@ def eyepacs(root: str | Path, *, split: str | None = None) -> Reading:
             if files:
                 found.note(f"the {part} pictures have no table of labels; they were left out")
             continue
-        for row in rows(table, needs=["image", "level"]):
+        for row in found.rows(table, needs=["image", "level"]):
             name = row["image"]
             patient, _, side = name.rpartition("_")
             path = found.pick(files, stem_of(name), expected=f"{part}/{name}.jpeg")

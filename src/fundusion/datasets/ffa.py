@@ -8,7 +8,7 @@ from typing import Any
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import DRAWINGS, Folder, stem_of
 
 _CARD = DatasetCard(
@@ -50,7 +50,7 @@ def ffa(root: str | Path, *, split: str | None = None) -> Reading:
     masks_in = found.base.folder("seg", "masks")
     drawn = masks_in.pictures(types=DRAWINGS) if masks_in else {}
     places: dict[str, dict[str, Path]] = {}
-    for row in rows(table, needs=["image", "task", "label"]) if table else ():
+    for row in found.rows(table, needs=["image", "task", "label"]) if table else ():
         name = Path(row["image"].replace("\\", "/"))
         parent = str(name.parent)
         if parent not in places:

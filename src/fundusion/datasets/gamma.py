@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import Row, has_columns, rows
+from ._tables import Row, has_columns
 from ._tree import Folder
 
 _STEPS = ("non", "early", "mid_advanced")
@@ -79,7 +79,7 @@ def _stages(found: Collector, folder: Folder, part: str) -> dict[str, tuple[str 
         for table in here.all("*grading*gt*.xlsx", "*grading*gt*.csv"):
             fits = {"train": "train", "val": "val", "test": "test"}[part] in table.name.casefold()
             if fits and has_columns(table, "data", "non", "early"):
-                for row in rows(table, needs=["data", "non", "early"]):
+                for row in found.rows(table, needs=["data", "non", "early"]):
                     number = row["data"].removesuffix(".0")
                     if number:
                         stages.setdefault(number, (_stage(found, row), row.origin))

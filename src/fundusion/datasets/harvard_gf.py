@@ -11,7 +11,7 @@ import numpy as np
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder
 
 _CARD = DatasetCard(
@@ -96,7 +96,7 @@ def _compare(found: Collector, table: Path) -> None:
     if not has_columns(table, "filename"):
         return
     there = {p.name.casefold() for f in _places(found.base).values() for p in f.all("*.npz")}
-    listed = {row["filename"].casefold() for row in rows(table, needs=["filename"]) if row["filename"]}
+    listed = {row["filename"].casefold() for row in found.rows(table, needs=["filename"]) if row["filename"]}
     for name in sorted(listed - there):
         found.missing(name)
     found.unlisted(Path(name) for name in sorted(there - listed))

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, disease_of
-from ._tables import Row, has_columns, rows
+from ._tables import Row, has_columns
 from ._tree import DRAWINGS, Folder, stem_of
 
 _PLACES = {
@@ -69,7 +69,7 @@ def _graded(folder: Folder) -> bool:
     if has_columns(folder.file("labels.csv"), "image", "dr_grade", "dme_risk"):
         return True
     truths = _truths(folder)
-    return truths is not None and bool(truths.all("*disease grading*"))
+    return truths is not None and bool(truths.all("*disease grading*.csv", "*disease grading*.xlsx"))
 
 
 def _segmented(folder: Folder) -> bool:
@@ -105,7 +105,7 @@ def idrid(root: str | Path, *, split: str | None = None) -> Reading:
         files = {
             f"{part}/{stem}": path for part in ("train", "test") for stem, path in _originals(found.base, part).items()
         }
-        for row in rows(simple, needs=["image", "dr_grade", "dme_risk"]):
+        for row in found.rows(simple, needs=["image", "dr_grade", "dme_risk"]):
             place = Path(row["image"])
             path = found.pick(files, f"{_part_of(place.parent.name)}/{stem_of(place.name)}", expected=row["image"])
             if path is not None:
@@ -113,10 +113,10 @@ def idrid(root: str | Path, *, split: str | None = None) -> Reading:
         found.unlisted(files.values())
         return found.done(split)
     truths = _truths(found.base)
-    for table in truths.all("*disease grading*") if truths else ():
+    for table in truths.all("*disease grading*.csv", "*disease grading*.xlsx") if truths else ():
         part = _part_of(table.name)
         files = _originals(found.base, part)
-        for row in rows(table, needs=["image name", "retinopathy grade"]):
+        for row in found.rows(table, needs=["image name", "retinopathy grade"]):
             name = row["image name"]
             path = found.pick(files, stem_of(name), expected=f"1. Original Images/{part}/{name}.jpg") if name else None
             if path is not None:
@@ -194,7 +194,7 @@ def _points(found: Collector, folder: Folder | None, part: str) -> Iterator[tupl
     for table in folder.all("*.csv", "*.xlsx") if folder else ():
         if _part_of(table.name) != part:
             continue
-        for row in rows(table, needs=[("image no", "image name", "image"), ("x coordinate", "x")]):
+        for row in found.rows(table, needs=[("image no", "image name", "image"), ("x coordinate", "x")]):
             name = row["image no"] or row["image name"] or row["image"]
             x, y = (row[f"{axis} coordinate"] or row[axis] for axis in "xy")
             if not name:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin, disease_of, eye_of
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _HISTORY = (
@@ -57,7 +57,7 @@ def mbrset(root: str | Path, *, split: str | None = None) -> Reading:
     found = begin(root, LAYOUTS["mbrset"], _CARD)
     table = _table(found.base)
     files = (found.base.folder("images") or found.base).pictures(depth=1)
-    for row in rows(table, needs=["patient", "file"]) if table else ():
+    for row in found.rows(table, needs=["patient", "file"]) if table else ():
         name = row["file"]
         path = found.pick(files, stem_of(name), expected=f"images/{name}") if name else None
         if path is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, disease_of, eye_of
-from ._tables import grid, has_columns, name_of, rows
+from ._tables import grid, has_columns, name_of
 from ._tree import PICTURES, Folder, stem_of
 
 _CARD = DatasetCard(
@@ -61,7 +61,7 @@ def messidor2(root: str | Path, *, split: str | None = None) -> Reading:
     table = _table(found.base)
     files = (_images(found.base) or found.base).pictures(depth=1)
     pairs = _pairs(found)
-    for row in rows(table, needs=[("image_id", "image"), "adjudicated_dr_grade"]) if table else ():
+    for row in found.rows(table, needs=[("image_id", "image"), "adjudicated_dr_grade"]) if table else ():
         name = row["image_id"] or row["image"]
         # The table says .jpg where the files say .JPG.
         path = found.pick(files, stem_of(name), expected=f"IMAGES/{name}")

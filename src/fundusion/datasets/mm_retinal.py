@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _CARD = DatasetCard(
@@ -55,7 +55,7 @@ def mm_retinal(root: str | Path, *, split: str | None = None, language: str = "e
         if table is None:
             found.unlisted(files.values())
             continue
-        for row in rows(table, needs=["image_id"]):
+        for row in found.rows(table, needs=["image_id"]):
             name = row["image_id"]
             path = found.pick(files, stem_of(name), expected=f"{kind.upper()}/{name}") if name else None
             if path is None:

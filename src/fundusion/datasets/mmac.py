@@ -8,7 +8,7 @@ from typing import Any
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import Row, rows
+from ._tables import Row
 from ._tree import DRAWINGS, Folder, stem_of
 
 _LESIONS = {"lacquer cracks": "lacquer_cracks", "choroidal neovascularization": "cnv", "fuchs spot": "fuchs_spot"}
@@ -81,7 +81,7 @@ def _read_table(found: Collector, folder: Folder, task: str) -> None:
         files = _pictures(folder, "images", part, (".png", ".jpg", ".jpeg"))
         tables = truths.all(f"*{word}*.csv", f"*{word}*.xlsx") if truths else []
         for table in tables:
-            for row in rows(table, needs=["image", column]):
+            for row in found.rows(table, needs=["image", column]):
                 path = found.pick(
                     files, stem_of(row["image"]), expected=f"{found.relative(folder.path)}/{row['image']}"
                 )

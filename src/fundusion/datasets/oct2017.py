@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
@@ -64,7 +64,7 @@ def oct2017(root: str | Path, *, split: str | None = None) -> Reading:
     table = found.base.file("labels.csv")
     if not parts and table is not None:
         files = found.base.pictures()
-        for row in rows(table, needs=["image", "label"]):
+        for row in found.rows(table, needs=["image", "label"]):
             path = found.pick(files, stem_of(row["image"]), expected=row["image"])
             if path is not None:
                 _add(found, path, found.choice(row, "label", {c.casefold(): c for c in _CLASSES}), None, path.stem)

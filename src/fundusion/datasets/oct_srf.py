@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _CARD = DatasetCard(
@@ -41,7 +41,7 @@ def oct_srf(root: str | Path, *, split: str | None = None) -> Reading:
     found = begin(root, _fits, _CARD)
     table = found.base.file("labels.csv")
     files = found.base.pictures(depth=1)
-    for row in rows(table, needs=["image", "srf"]) if table else ():
+    for row in found.rows(table, needs=["image", "srf"]) if table else ():
         path = found.pick(files, stem_of(Path(row["image"]).name), expected=row["image"])
         if path is not None:
             labels = {"subretinal_fluid": found.grade(row, "srf", 1)}

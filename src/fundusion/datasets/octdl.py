@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Reading, begin, eye_of
-from ._tables import has_columns, rows
+from ._tables import has_columns
 from ._tree import Folder, stem_of
 
 _DISEASES = ("AMD", "DME", "ERM", "NO", "RAO", "RVO", "VID")
@@ -44,7 +44,7 @@ def octdl(root: str | Path, *, split: str | None = None) -> Reading:
     found = begin(root, LAYOUTS["octdl"], _CARD)
     table = _table(found.base)
     files = found.base.pictures(depth=3)
-    for row in rows(table, needs=["file_name", "disease"]) if table else ():
+    for row in found.rows(table, needs=["file_name", "disease"]) if table else ():
         name = row["file_name"]
         disease = found.choice(row, "disease", {d.casefold(): d for d in _DISEASES})
         path = found.pick(files, stem_of(name), expected=f"{disease or '?'}/{name}.jpg")

@@ -13,7 +13,7 @@ from ..core.registry import DatasetCard, datasets
 from ..core.vocabulary import ODIR_LABELS, Laterality
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, eye_of
-from ._tables import Row, has_columns, rows
+from ._tables import Row, has_columns
 from ._tree import Folder, key_of, stem_of
 
 _CARD = DatasetCard(
@@ -77,6 +77,12 @@ def _patient_table(folder: Folder) -> Path | None:
     return next((p for p in folder.all(*_PATIENT_TABLES) if has_columns(p, "id", _KEYWORDS)), None)
 
 
+def _best_table(folder: Folder) -> Path | None:
+    """Return the workbook of all patients where there is one: `full_df.csv` of mirrors leaves patients out."""
+    tables = [path for here in folder.below(depth=3) if (path := _patient_table(here)) is not None]
+    return next((path for path in tables if path.suffix.casefold() == ".xlsx"), tables[0] if tables else None)
+
+
 def _fits(folder: Folder) -> bool:
     return _eye_table(folder) is not None or _patient_table(folder) is not None
 
@@ -96,7 +102,7 @@ def odir(root: str | Path, *, split: str | None = None) -> Reading:
         ReadError: No such layout; says what was looked for.
     """
     found = begin(root, _fits, _CARD)
-    per_eye, per_patient = _eye_table(found.base), _patient_table(found.base)
+    per_eye, per_patient = _eye_table(found.base), _best_table(found.base)
     if per_eye is not None:
         _read_eyes(found, per_eye)
     elif per_patient is not None:
@@ -159,7 +165,7 @@ def letters_of(findings: Sequence[str]) -> dict[str, float]:
 def _read_eyes(found: Collector, table: Path) -> None:
     folder = found.base.folder("images")
     files = folder.pictures() if folder else {}
-    for row in rows(table, needs=["image", "eye"]):
+    for row in found.rows(table, needs=["image", "eye"]):
         path = found.pick(files, stem_of(row["image"]), expected=f"images/{row['image']}")
         if path is not None:
             flags = {k: float(row[k]) for k in ODIR_LABELS if row[k]}
@@ -172,7 +178,7 @@ def _read_patients(found: Collector, table: Path) -> None:
     """Labels of the download are per patient; those of an eye come from its keywords."""
     train, test = _photographs(found.base)
     seen: set[str] = set()
-    for row in rows(table, needs=["id", _KEYWORDS]):
+    for row in found.rows(table, needs=["id", _KEYWORDS]):
         for side in ("left", "right"):
             name = row[f"{side} fundus"] or f"{row['id']}_{side}.jpg"
             # `full_df.csv` repeats the line of a patient for each of the two eyes.

@@ -9,7 +9,7 @@ from typing import Any
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, eye_of
-from ._tables import Row, has_columns, name_of, rows
+from ._tables import Row, has_columns, name_of
 from ._tree import PICTURES, Folder, key_of
 
 #: Name used here to the column of the table.
@@ -79,7 +79,7 @@ def olives(root: str | Path, *, split: str | None = None, per_scan: bool = False
     graded: dict[str, dict[str, Row]] = {}
     for table in _tables(found.base):
         has_biomarkers = has_columns(table, "dril")
-        for row in rows(table, needs=[_PATH, "eye_id"]):
+        for row in found.rows(table, needs=[_PATH, "eye_id"]):
             # Paths begin with a slash that is no root.
             place = PurePosixPath(next((row[c] for c in _PATH if row[c]), "").replace("\\", "/").lstrip("/"))
             if not place.name:

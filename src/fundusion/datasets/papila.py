@@ -10,7 +10,7 @@ from ..core.registry import DatasetCard, datasets
 from ..core.vocabulary import Laterality
 from ._overlap import relations
 from ._reading import Collector, Reading, begin, eye_of
-from ._tables import Row, grid, has_columns, name_of, rows
+from ._tables import Row, grid, has_columns, name_of
 from ._tree import Folder, stem_of
 
 _CARD = DatasetCard(
@@ -75,7 +75,7 @@ def papila(root: str | Path, *, split: str | None = None) -> Reading:
     simple = found.base.file("clinical.csv")
     tables = _tables(found.base)
     if not tables and simple is not None:
-        for row in rows(simple, needs=["patient_id", "eye"]):
+        for row in found.rows(simple, needs=["patient_id", "eye"]):
             _add(found, row, eye_of(row["eye"]), row["patient_id"], None)
         return found.done(split)
     images, contours = found.base.folder("fundusimages"), found.base.folder("expertssegmentations", "contours")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.registry import DatasetCard, datasets
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import Row, has_columns, rows
+from ._tables import Row, has_columns
 from ._tree import Folder, stem_of
 
 #: Code of the table to finding.
@@ -75,7 +75,7 @@ def rfmid(root: str | Path, *, split: str | None = None) -> Reading:
     for table in _tables(found.base):
         part = _part(table.name)
         files = _pictures(found.base, table, part)
-        for row in rows(table, needs=["id", "disease_risk"]):
+        for row in found.rows(table, needs=["id", "disease_risk"]):
             name = row["id"].removesuffix(".0")
             path = found.pick(files, stem_of(name), expected=f"{part or 'images'}/{name}.png") if name else None
             if path is not None:
