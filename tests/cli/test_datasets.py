@@ -1,6 +1,9 @@
 """`datasets`: the list, a card, a folder into a manifest with everything that does not fit by name."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -155,3 +158,24 @@ def test_progress_is_said_on_long_reads(aptos, tmp_path, monkeypatch):
 def test_help_has_examples():
     for arguments in (["datasets", "--help"], ["datasets", "read", "--help"]):
         assert "fundusion datasets" in words(run(app, arguments))
+
+
+def test_the_guide_shows_what_the_commands_print(data_root, tmp_path, monkeypatch):
+    """Each `$ fundusion datasets ...` of the guide is run where the guide runs it: beside the folder of real sets."""
+    guide = Path(__file__).resolve().parents[2] / "docs" / "guides" / "from-your-folder-to-a-manifest.md"
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "data").symlink_to(data_root, target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    ran = 0
+    for block in re.findall(r"```console\n(.*?)```", guide.read_text("utf-8"), re.DOTALL):
+        for command, shown in re.findall(r"^\$ fundusion (.*?)\n(.*?)(?=^\$ |\Z)", block, re.DOTALL | re.MULTILINE):
+            arguments = shlex.split(command)
+            folder = next((a for a in arguments if a.startswith("../shared/data/")), None)
+            if folder is not None and not Path(folder).is_dir():
+                pytest.skip(f"no real {Path(folder).name} in the data folder")
+            result = run(app, arguments)
+            assert result.exit_code in (0, 3), result.output
+            assert words(result) == " ".join(shown.split()), command
+            ran += 1
+    assert ran >= 5

@@ -152,8 +152,10 @@ def read(
         base = _root(reading, out, root)
         write_manifest(reading, out, root=base)
         say(f"Written: {out} ({len(reading)} studies)")
-        if base != out.absolute().parent:
-            say(f"Its paths are relative to {base}: give that as --root.")
+        if base != out.parent.resolve():
+            inside = base.is_relative_to(folder.resolve())
+            shown = folder / base.relative_to(folder.resolve()) if inside else base
+            say(f"Its paths are relative to {shown}: give that as --root.")
         if wrong:
             raise typer.Exit(REJECTED)
     except typer.Exit:
@@ -171,15 +173,15 @@ def _existing(folder: Path) -> Path:
         raise ReadError(
             f"{folder.name!r} is no folder.", code="input.missing", hint="Check the path; unpack archives first."
         )
-    return folder.absolute()
+    return folder.resolve()
 
 
 def _root(reading: Reading, out: Path, root: Path | None) -> Path:
     """The folder of the manifest where it holds the set, else that of the set: paths must stay inside their root."""
     if root is not None:
-        return root.absolute()
-    beside = out.absolute().parent
-    return beside if Path(reading.folder).absolute().is_relative_to(beside) else Path(reading.folder).absolute()
+        return root.resolve()
+    beside = out.parent.resolve()
+    return beside if Path(reading.folder).is_relative_to(beside) else Path(reading.folder)
 
 
 def _print(reading: Reading) -> int:
@@ -187,7 +189,7 @@ def _print(reading: Reading) -> int:
     facts = reading.to_dict()
     say(f"{facts['records']} studies, {facts['patients'] or 'no'} identified patients")
     for name, counts in facts["counts"].items():
-        if counts:
+        if counts and list(counts) != ["(none)"]:
             shown = list(counts.items())[:_SHOWN]
             rest = len(counts) - len(shown)
             table([*shown, *([(f"... and {rest} more", "")] if rest > 0 else [])], (name, "studies"))
