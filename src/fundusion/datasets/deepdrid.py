@@ -14,7 +14,7 @@ from ._tree import Folder, stem_of
 
 _SHARED = {
     "paper": "doi:10.1016/j.patter.2022.100512",
-    "license": "CC BY-SA 4.0",
+    "license": "see the page of the set",
     "ask": "github.com/deepdrdoc/DeepDRiD",
     "splits": ("train", "val", "test"),
 }

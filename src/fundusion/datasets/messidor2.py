@@ -21,7 +21,7 @@ _CARD = DatasetCard(
         "disease": "D, and N = 0 where D",
     },
     images=1748,
-    license="research and education only, on request; grades CC BY",
+    license="research and education only, on request",
     ask="adcis.net/en/third-party/messidor2",
     layout="IMAGES/ with messidor_data.csv (image_id, adjudicated_dr_grade, ...); messidor-2.csv gives the pairs.",
     notes="The set names no patients: the two eyes of one examination (messidor-2.csv) share a group, and without that table "

@@ -15,14 +15,14 @@ _LESIONS = {"lacquer cracks": "lacquer_cracks", "choroidal neovascularization": 
 _CARD = DatasetCard(
     title="MMAC 2023 (myopic maculopathy)",
     modalities=frozenset({"cfp", "table"}),
-    paper="doi:10.1001/jamaophthalmol.2024.3707",
+    paper="MICCAI 2023 myopic maculopathy analysis challenge",
     labels={
         "myopic_maculopathy": "0 none, 1 tessellated, 2 diffuse atrophy, 3 patchy atrophy, 4 macular atrophy",
         "spherical_equivalent": "dioptres",
     },
     masks=dict.fromkeys(_LESIONS.values(), "any value above 0 is lesion"),
     images=2844,
-    license="CC BY-NC-SA 4.0, see the page of the set",
+    license="see the page of the set",
     ask="zenodo.org/records/11025749",
     layout="'1. Classification of Myopic Maculopathy' (1. Images, 2. Groundtruths) and its two sister folders.",
     splits=("train", "val", "test"),

@@ -24,7 +24,8 @@ _CARD = DatasetCard(
     layout="files such as 1000012_21015_0_0.png (left) and 1000012_21016_0_0.png (right), flat or below 'Fundus (left)/10/'; a "
     "table with eid, 31-0.0, 21003-0.0 is read when it stands beside them.",
     notes="The participant is the patient, the instance the visit. A table of many participants without pictures is normal; "
-    "pictures without a row of the table are kept and counted.",
+    "pictures without a row of the table are kept and counted. That 21011 is the left volume and "
+    "21013 the right one follows the list of fields and was not checked on volumes.",
     **relations("uk_biobank"),
 )
 _NAME = re.compile(r"(\d{5,9})_(21011|21013|21015|21016)_(\d)_(\d+)\.(png|jpe?g|fda)$", re.IGNORECASE)
