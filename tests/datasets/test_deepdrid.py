@@ -31,3 +31,16 @@ def test_wide_pictures_are_another_modality(read):
     records, _ = read("deepdrid.uwf")
     assert set(records["train_1_l1"].images) == {"uwf"}
     assert dict(records["train_2_l1"].labels) == {"gradable": "ungradable"}
+
+
+def test_a_copy_of_a_table_that_differs_is_contradictory(fake_of, trees):
+    from fundusion.datasets.deepdrid import deepdrid
+
+    base = fake_of("deepdrid").base / "regular_fundus_images" / "Online-Challenge1&2-Evaluation"
+    trees.table(base / "Challenge1_upload.csv", [["image_id", "DR_Levels"], ["400_r1", 0]])
+    assert deepdrid(base.parent, split="test")[0].labels["dr_grade"] == 1.0
+    trees.table(base / "Challenge1_labels_old.csv", [["image_id", "DR_Levels"], ["400_r1", 3]])
+    reading = deepdrid(base.parent, split="test")
+    assert "dr_grade" not in reading[0].labels
+    assert reading[0].labels["gradable"] == "gradable"
+    assert any("dr_grade of 400_r1 differs" in what for _, what in reading.contradictory)

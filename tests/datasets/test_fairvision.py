@@ -1,6 +1,6 @@
 """Harvard FairVision: volumes inside archives, words of the table, words inside the archive."""
 
-from fundusion.datasets.fairvision import archive_text, fairvision
+from fundusion.datasets.fairvision import fairvision
 
 
 def test_volumes_are_named_inside_their_archive(read):
@@ -36,8 +36,3 @@ def test_a_picture_without_its_volume_is_missing_one(fake_of):
     (base / "DR" / "Test" / "data_07001.npz").unlink()
     reading = fairvision(base)
     assert "DR/Test/data_07001.npz" in reading.missing
-
-
-def test_a_damaged_archive_tells_nothing(tmp_path):
-    (tmp_path / "x.npz").write_bytes(b"no archive")
-    assert archive_text(tmp_path / "x.npz", ("male",)) == ""

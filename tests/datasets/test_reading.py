@@ -108,3 +108,13 @@ def test_a_shifted_line_is_contradictory_and_left_out(found, tmp_path):
     (tmp_path / "t.csv").write_text("id,note,grade\n1,fine,0\n2,mild, with exudates,1\n")
     assert [r["id"] for r in found.rows(tmp_path / "t.csv", needs=["id"])] == ["1"]
     assert found.done().contradictory == (("t.csv:3", "the line has more cells than the header; it was left out"),)
+
+
+def test_a_second_file_of_the_same_name_is_unlisted(tmp_path, trees):
+    from fundusion.datasets.aptos import aptos
+
+    base = trees.build("aptos", tmp_path).base
+    trees.picture(base / "train_images" / "1e4.jpg")
+    reading = aptos(base)
+    assert len(reading) == 3
+    assert reading.unlisted == ("train_images/1e4.png",)

@@ -72,3 +72,13 @@ def test_a_glance_looks_at_few_names(tmp_path):
 
 def test_a_folder_that_may_not_be_read_is_empty(tmp_path):
     assert Folder(tmp_path / "gone").files == {}
+
+
+def test_a_name_that_hides_another_is_kept(tmp_path):
+    """On Linux a folder may hold a.jpg and A.JPG, or a.jpg and a.png: one of them is used, the other must not vanish."""
+    for name in ("a.jpg", "A.JPG", "b.png", "b.jpg", "Sub/x.jpg", "sub/y.jpg"):
+        touch(tmp_path / name)
+    folder = Folder(tmp_path)
+    used = folder.pictures(depth=1)
+    assert {p.name for p in used.values()} == {"A.JPG", "b.jpg", "x.jpg"}
+    assert {p.name for p in folder.shadowed} == {"a.jpg", "b.png", "sub"}

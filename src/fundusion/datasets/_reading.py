@@ -242,6 +242,7 @@ class Collector:
     def done(self, split: str | None = None) -> Reading:
         """Return what was gathered."""
         records = list(self._records.values())
+        self.unlisted(sorted(self.base.shadowed))
         notes = [s if n == 1 else f"{s} ({n} times)" for s, n in self._notes.items()]
         contradictory = list(self._contradictory)
         across: dict[str, set[str]] = {}

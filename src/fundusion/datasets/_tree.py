@@ -46,9 +46,11 @@ def stem_of(name: str) -> str:
 class Folder:
     """One folder; it is listed once, when first asked."""
 
-    def __init__(self, path: str | Path, *, most: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, most: int | None = None, shadowed: set[Path] | None = None) -> None:
         self.path = Path(path)
         self._most = most
+        #: What another file or folder of the same compared name hides, here and below.
+        self.shadowed: set[Path] = set() if shadowed is None else shadowed
 
     def __repr__(self) -> str:
         return f"Folder({self.path.name!r})"
@@ -69,10 +71,13 @@ class Folder:
         except OSError:
             return {}, {}
         for name, is_folder in sorted(found):
-            if is_folder:
-                folders.setdefault(key_of(name), Folder(self.path / name, most=self._most))
+            key, path = key_of(name), self.path / name
+            if key in (folders if is_folder else files):
+                self.shadowed.add(path)
+            elif is_folder:
+                folders[key] = Folder(path, most=self._most, shadowed=self.shadowed)
             else:
-                files.setdefault(key_of(name), self.path / name)
+                files[key] = path
         return files, folders
 
     @property
@@ -132,12 +137,16 @@ class Folder:
             level = following
 
     def pictures(self, *, depth: int = 0, types: tuple[str, ...] = PICTURES) -> dict[str, Path]:
-        """Return compared stem to path of the pictures here (and deeper); a stem met twice keeps its first path."""
+        """Return compared stem to path of the pictures here (and deeper); of a stem met twice the second is shadowed."""
         found: dict[str, Path] = {}
         for here in self.below(depth=depth):
             for key, path in here.files.items():
-                if key.endswith(types):
-                    found.setdefault(stem_of(key), path)
+                if not key.endswith(types):
+                    continue
+                if stem_of(key) in found:
+                    self.shadowed.add(path)
+                else:
+                    found[stem_of(key)] = path
         return found
 
 

@@ -96,7 +96,8 @@ def _read(found: Collector, modality: str, split: str | None) -> Reading:
             continue
         files = folder.pictures(depth=3)
         merged: dict[str, dict[str, Any]] = {}
-        for table in folder.all("*.csv", "*.xlsx"):
+        # Templates for answers lie beside the labels of the test part.
+        for table in [p for p in folder.all("*.csv", "*.xlsx") if part != "test" or "label" in p.name.casefold()]:
             for row in found.rows(table, needs=[("image_id", "image_path")]):
                 name = row["image_id"] or PurePosixPath(row["image_path"].replace("\\", "/")).stem
                 if not name:
@@ -114,7 +115,7 @@ def _read(found: Collector, modality: str, split: str | None) -> Reading:
                 images={modality: [facts["path"]]},
                 patient_id=_patient(first, name),
                 laterality=None if facts.get("conflict") else _eye(name),
-                labels=facts["labels"],
+                labels={k: v for k, v in facts["labels"].items() if k not in facts.get("doubted", ())},
                 split=part,
                 origin=first.origin,
             )
@@ -123,6 +124,7 @@ def _read(found: Collector, modality: str, split: str | None) -> Reading:
 
 
 def _merge(found: Collector, facts: dict[str, Any], row: Row, name: str) -> None:
+    before: dict[str, Any] = dict(facts["labels"])
     labels: dict[str, Any] = facts["labels"]
     eye = _eye(name)
     columns = {Laterality.LEFT: "left_eye_dr_level", Laterality.RIGHT: "right_eye_dr_level"}
@@ -149,6 +151,10 @@ def _merge(found: Collector, facts: dict[str, Any], row: Row, name: str) -> None
     for task in ("clarity", "field definition", "artifact"):
         if row.number(task) is not None:
             labels[task.replace(" ", "_")] = row.number(task)
+    for task in sorted(before):
+        if labels.get(task) != before[task]:
+            found.contradiction(row.origin, f"{task} of {name} differs from an earlier table; none is kept")
+            facts["doubted"] = facts.get("doubted", set()) | {task}
 
 
 def _eye(name: str) -> Laterality | None:

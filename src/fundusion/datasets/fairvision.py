@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.registry import DatasetCard, datasets
+from ._archive import small_entries
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
 from ._tables import Row, has_columns, rows
@@ -121,7 +120,7 @@ def _read_part(found: Collector, disease: str, part: str, place: Folder, facts: 
         task, columns, meanings = _LABELS[disease]
         origin = row.origin if row is not None else found.relative(path)
         cell = next((row[c] for c in columns if row[c]), "") if row is not None else ""
-        text = cell or archive_text(path, columns)
+        text = cell or next(iter(small_entries(path, *columns).values()), "")
         value = meanings.get(text.casefold().removesuffix(".0"))
         if text and value is None:
             found.contradiction(origin, f"{columns[0]} is {text[:40]!r}; known are {', '.join(meanings)}")
@@ -140,7 +139,7 @@ def _read_part(found: Collector, disease: str, part: str, place: Folder, facts: 
 
 def _person(row: Row | None, path: Path) -> dict[str, Any]:
     if row is None:
-        return {"sex": {"1": "male", "0": "female"}.get(archive_text(path, ("male",)).removesuffix(".0"))}
+        return {"sex": {"1": "male", "0": "female"}.get(small_entries(path, "male").get("male", "").removesuffix(".0"))}
     age = row.number("age")
     sex = {"male": "male", "female": "female", "m": "male", "f": "female"}.get(row["gender"].casefold())
     words = {name: row.known(name) for name in ("race", "ethnicity", "language", "maritalstatus")}
@@ -149,16 +148,3 @@ def _person(row: Row | None, path: Path) -> dict[str, Any]:
         k: None if v is not None and (v in ("-1", "-1.0") or v.casefold() == "unknown") else v for k, v in words.items()
     }
     return {"age": age if age is not None and age >= 0 else None, "sex": sex, **known}
-
-
-def archive_text(path: Path, keys: tuple[str, ...]) -> str:
-    """Return the first of the small entries of an archive that is there, as text; volumes are not unpacked."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in keys:
-                if key in archive.files:
-                    value = np.asarray(archive[key])
-                    return str(value.reshape(-1)[0]).strip() if value.size == 1 else ""
-    except (OSError, ValueError):
-        return ""
-    return ""

@@ -62,7 +62,7 @@ def ffa_ir(root: str | Path, *, split: str | None = None, language: str = "en") 
 def _annotation(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"{path.name!r} cannot be read: {error}.", code="dataset.table") from error
     parts = (
         {_PARTS[k]: v for k, v in content.items() if k in _PARTS and isinstance(v, dict)}

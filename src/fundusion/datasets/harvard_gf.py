@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.registry import DatasetCard, datasets
+from ._archive import entries, small_entries
 from ._overlap import relations
 from ._reading import Collector, Reading, begin
-from ._tables import has_columns
+from ._tables import has_columns, number_of
 from ._tree import Folder
 
 _CARD = DatasetCard(
@@ -34,14 +33,6 @@ _PARTS = {"train": ("training", "train"), "val": ("validation", "val"), "test": 
 _CODES = ("race", "language", "maritalstatus", "ethnicity")
 
 
-def _keys(path: Path) -> set[str]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return set(archive.files)
-    except (OSError, ValueError):
-        return set()
-
-
 def _places(folder: Folder) -> dict[str | None, Folder]:
     named = {part: f for part, names in _PARTS.items() for name in names if (f := folder.folder(name)) is not None}
     return named or {None: folder}
@@ -49,7 +40,7 @@ def _places(folder: Folder) -> dict[str | None, Folder]:
 
 def _fits(folder: Folder) -> bool:
     first = next((p for f in _places(folder).values() if (p := f.file("data_*.npz", "*.npz")) is not None), None)
-    return first is not None and {"rnflt", "oct_bscans", "glaucoma"} <= _keys(first)
+    return first is not None and {"rnflt", "oct_bscans", "glaucoma"} <= entries(first)
 
 
 LAYOUTS = {"harvard_gf": _fits}
@@ -68,7 +59,7 @@ def harvard_gf(root: str | Path, *, split: str | None = None) -> Reading:
         for path in folder.all("*.npz"):
             facts = _facts(path)
             where = found.relative(path)
-            if "oct_bscans" not in _keys(path):
+            if "oct_bscans" not in entries(path):
                 found.contradiction(where, "the archive has no entry oct_bscans")
                 found.use(path)
                 continue
@@ -103,15 +94,8 @@ def _compare(found: Collector, table: Path) -> None:
 
 
 def _facts(path: Path) -> dict[str, float]:
-    facts: dict[str, float] = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in ("glaucoma", "md", "age", "male", *_CODES):
-                if key in archive.files and np.asarray(archive[key]).size == 1:
-                    facts[key] = float(np.asarray(archive[key]).reshape(-1)[0])
-    except (OSError, ValueError):
-        return facts
-    return facts
+    found = small_entries(path, "glaucoma", "md", "age", "male", *_CODES)
+    return {key: number for key, text in found.items() if (number := number_of(text)) is not None}
 
 
 def _person(facts: dict[str, float]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _read_eyes(found: Collector, table: Path) -> None:
     for row in found.rows(table, needs=["image", "eye"]):
         path = found.pick(files, stem_of(row["image"]), expected=f"images/{row['image']}")
         if path is not None:
-            flags = {k: float(row[k]) for k in ODIR_LABELS if row[k]}
+            flags = {k: v for k in ODIR_LABELS if (v := found.grade(row, k, 1)) is not None}
             stated = row.number("dr_grade_from_keywords")
             _add(found, row, path, eye_of(row["eye"]), row["keywords"], flags=flags, grade=stated)
     found.unlisted(files.values())
@@ -223,13 +223,14 @@ def _add(
 ) -> None:  # fmt: skip
     findings = findings_of(keywords)
     patient = row["patient_id"] or row["id"]
-    age, sex = row["age"] or row["patient age"], row["sex"] or row["patient sex"]
+    age = row.number("age") if "age" in row else row.number("patient age")
+    sex = row["sex"] or row["patient sex"]
     found.add(
         path.stem,
         images={"cfp": [path]},
         patient_id=patient or None,
         laterality=eye,
-        metadata={"age": float(age) if age else None, "sex": sex.lower() or None},
+        metadata={"age": age, "sex": sex.lower() or None},
         labels={"disease": flags, "findings": findings, "dr_grade": grade if grade is not None else grade_of(findings)},
         split=split,
         origin=row.origin,
