@@ -71,6 +71,7 @@ def test_a_set_is_read_with_its_labels_and_what_does_not_fit_is_said(fake_of, tr
     tree.listed.unlink()
     found = discover([tree.base.parent])
     assert {r.study_id for r in found} == {"train_IDRiD_001", "train_IDRiD_002"}
+    assert [r.code for r in found.rejected] == ["file.missing"]
     notes = " ".join(found.notes)
     for text in (
         "was read as idrid",

@@ -118,3 +118,19 @@ def test_a_second_file_of_the_same_name_is_unlisted(tmp_path, trees):
     reading = aptos(base)
     assert len(reading) == 3
     assert reading.unlisted == ("train_images/1e4.png",)
+
+
+def test_listed_studies_that_are_no_records_are_rejected_with_a_code(trees, tmp_path):
+    """A half-unpacked set must not become a smaller set without a word."""
+    from fundusion.datasets.aptos import aptos
+
+    tree = trees.build("aptos", tmp_path)
+    tree.listed.unlink()
+    (tree.base / "test.csv").write_text("id_code\n0005cfc8afb6\na,b\n")
+    reading = aptos(tree.base)
+    assert [(r.study_id, r.code) for r in reading.rejected] == [
+        ("train_images/1e4.png", "file.missing"), ("test.csv:3", "dataset.contradictory"),
+    ]  # fmt: skip
+    assert len(reading) + len(reading.rejected) == 4
+    assert reading.of_split("test").rejected == reading.rejected
+    assert len(reading.to_dict()["left_out"]) == 2

@@ -132,3 +132,16 @@ def test_a_configuration_without_studies_is_refused():
     config = parse_config({"network": {"encoders": {"cfp": "resnet.18"}}, "tasks": {"dr_grade": {}}})
     with pytest.raises(InvalidInput, match="no studies"):
         load_records(config.data)
+
+
+def test_studies_that_a_public_set_lists_and_lacks_count_as_rejected(tmp_path):
+    """A half-unpacked download must run into `max_rejected`, not train on what happens to be there."""
+    from fundusion.train.config import DataConfig
+    from fundusion.train.data import load_records
+
+    (tmp_path / "train_images").mkdir()
+    (tmp_path / "train_images" / "a.png").write_bytes(b"x")
+    (tmp_path / "train.csv").write_text("id_code,diagnosis\na,1\nb,2\n")
+    found = load_records(DataConfig.model_validate({"sets": [{"name": "aptos", "root": str(tmp_path)}]}))
+    assert [r.study_id for r in found] == ["aptos/a"]
+    assert [(r.code, r.origin) for r in found.rejected] == [("file.missing", "train_images/b.png")]

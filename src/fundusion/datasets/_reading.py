@@ -14,6 +14,7 @@ from ..core.errors import InvalidInput, ReadError
 from ..core.registry import DatasetCard
 from ..core.study import StudyRecord, is_missing
 from ..core.vocabulary import Laterality
+from ..readers.manifest import RejectedRow
 from ._tables import Row, number_of, rows
 from ._tree import Folder, locate
 
@@ -27,6 +28,7 @@ class Reading(Sequence[StudyRecord]):
         unlisted: Pictures that no table lists, relative to the folder of the set.
         contradictory: (where, sentence) of rows that contradict each other, the file name or the scale.
         notes: What a user should know: parts that are absent, rows said twice.
+        rejected: Studies that a table lists and that are no records: their picture is missing, or their rows contradict.
         folder: Folder of the set.
     """
 
@@ -38,6 +40,7 @@ class Reading(Sequence[StudyRecord]):
         unlisted: Sequence[str] = (),
         contradictory: Sequence[tuple[str, str]] = (),
         notes: Sequence[str] = (),
+        rejected: Sequence[RejectedRow] = (),
         folder: str = "",
     ) -> None:
         self.records = tuple(records)
@@ -45,6 +48,7 @@ class Reading(Sequence[StudyRecord]):
         self.unlisted = tuple(unlisted)
         self.contradictory = tuple(contradictory)
         self.notes = tuple(notes)
+        self.rejected = tuple(rejected)
         self.folder = folder
 
     @overload
@@ -77,6 +81,7 @@ class Reading(Sequence[StudyRecord]):
             unlisted=self.unlisted,
             contradictory=self.contradictory,
             notes=self.notes,
+            rejected=self.rejected,
             folder=self.folder,
         )
 
@@ -101,6 +106,7 @@ class Reading(Sequence[StudyRecord]):
             "listed_but_missing": list(self.missing),
             "present_but_unlisted": list(self.unlisted),
             "contradictory": [{"where": where, "what": what} for where, what in self.contradictory],
+            "left_out": [{"study": r.study_id, "code": r.code, "why": r.message} for r in self.rejected],
             "notes": list(self.notes),
         }
 
@@ -141,6 +147,7 @@ class Collector:
         self._unlisted: dict[str, None] = {}
         self._contradictory: list[tuple[str, str]] = []
         self._notes: dict[str, int] = {}
+        self._rejected: dict[str, RejectedRow] = {}
         self._show = _WATCH.get()
         self._count = 0
 
@@ -155,9 +162,20 @@ class Collector:
         """Keep a sentence for the user; the same one is kept once, with a count."""
         self._notes[sentence] = self._notes.get(sentence, 0) + 1
 
-    def contradiction(self, where: str, what: str) -> None:
-        """Keep a row that cannot be right."""
+    def contradiction(self, where: str, what: str, *, lost: str | None = None) -> None:
+        """Keep a row that cannot be right; `lost` is the study that is left out because of it."""
         self._contradictory.append((where, what))
+        if lost is not None:
+            self._reject(lost, "dataset.contradictory", what, where)
+
+    def lost(self, expected: str) -> None:
+        """Keep a listed picture that is not there: its study is left out."""
+        self.missing(expected)
+        self._reject(expected, "file.missing", "the listed picture is not in the folder", expected)
+
+    def _reject(self, study: str, code: str, message: str, origin: str) -> None:
+        hint = "Unpack the set again; a part of it may be an archive of its own." if code == "file.missing" else ""
+        self._rejected[study] = RejectedRow(study_id=study, code=code, message=message, hint=hint, origin=origin)
 
     def missing(self, path: str | Path) -> None:
         """Keep a file that is listed and not there."""
@@ -167,7 +185,7 @@ class Collector:
         """Return the file of a listed stem; when it is not there, `expected` is kept as missing."""
         found = files.get(stem)
         if found is None:
-            self.missing(expected)
+            self.lost(expected)
         return found
 
     def unlisted(self, files: Iterable[Path], *, forget: bool = False) -> None:
@@ -186,7 +204,8 @@ class Collector:
         """Yield the lines of a table; one with more cells than the header is contradictory, for its columns may be shifted."""
         for row in rows(path, needs=needs):
             if row.too_long:
-                self.contradiction(row.origin, "the line has more cells than the header; it was left out")
+                what = "the line has more cells than the header; it was left out"
+                self.contradiction(row.origin, what, lost=row.origin)
             else:
                 yield row
 
@@ -233,9 +252,8 @@ class Collector:
         elif repr(replace(known, origin=None)) == repr(replace(record, origin=None)):
             self.note("rows that repeat an earlier row word for word were left out")
         else:
-            self.contradiction(
-                record.origin or study_id, f"{study_id} differs from what {known.origin} says; neither is kept"
-            )
+            what = f"{study_id} differs from what {known.origin} says; neither is kept"
+            self.contradiction(record.origin or study_id, what, lost=study_id)
             del self._records[study_id]
             self._dropped.add(study_id)
 
@@ -260,6 +278,7 @@ class Collector:
             unlisted=tuple(self._unlisted),
             contradictory=tuple(contradictory),
             notes=tuple(notes),
+            rejected=tuple(self._rejected.values()),
             folder=str(self.base.path),
         ).of_split(split)
 

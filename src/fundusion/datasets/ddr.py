@@ -81,7 +81,8 @@ def ddr(root: str | Path, *, split: str | None = None) -> Reading:
             origin = f"{name}.txt:{number}"
             path = found.pick(files, stem_of(picture), expected=f"{name}/{picture}")
             if grade not in tuple("012345"):
-                found.contradiction(origin, f"the grade of {picture or line!r} is {grade[:20]!r}; known are 0 to 5")
+                what = f"the grade of {picture or line!r} is {grade[:20]!r}; known are 0 to 5"
+                found.contradiction(origin, what, lost=f"{part}_{picture}")
                 continue
             if path is None:
                 continue

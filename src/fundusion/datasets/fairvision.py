@@ -91,7 +91,7 @@ def fairvision(root: str | Path, *, split: str | None = None) -> Reading:
             if place is not None:
                 _read_part(found, disease, part, place, facts)
         for number, row in facts.items():
-            found.missing(f"{folder.path.name}/*/{row['filename'] or number}")
+            found.lost(f"{folder.path.name}/*/{row['filename'] or number}")
     return found.done(split)
 
 

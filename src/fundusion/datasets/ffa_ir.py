@@ -84,7 +84,7 @@ def _read_case(found: Collector, part: str, case: str, facts: Any, language: str
     origin = f"ffair_annotation.json:{part}/{case}"
     names = facts.get("Image_path") if isinstance(facts, dict) else None
     if not isinstance(names, list):
-        found.contradiction(origin, "the case lists no frames")
+        found.contradiction(origin, "the case lists no frames", lost=case)
         return
     frames: list[Path] = []
     folders: dict[str, dict[str, Path]] = {}

@@ -102,7 +102,7 @@ def _public_set(name: str, folder: Path) -> Manifest:
     notes += [
         f"{count} {what} (`fundusion datasets read {name}` names them)" for what, count in counts.items() if count
     ]
-    return Manifest(list(reading), notes=notes)
+    return Manifest(list(reading), rejected=reading.rejected, notes=notes)
 
 
 def _with_note(found: Manifest, note: str) -> Manifest:

@@ -60,7 +60,7 @@ def gamma(root: str | Path, *, split: str | None = None) -> Reading:
             # The table says 7 where the folder is called 0007.
             eye = next((f for name, f in eyes.items() if name.lstrip("0") == number.lstrip("0")), None)
             if eye is None:
-                found.missing(f"{part}/{number}")
+                found.lost(f"{part}/{number}")
                 continue
             _add(found, eye, part, stage, origin)
             eyes.pop(eye.path.name.strip())

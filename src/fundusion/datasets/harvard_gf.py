@@ -61,7 +61,7 @@ def harvard_gf(root: str | Path, *, split: str | None = None) -> Reading:
             facts = _facts(path)
             where = found.relative(path)
             if "oct_bscans" not in entries(path):
-                found.contradiction(where, "the archive has no entry oct_bscans")
+                found.contradiction(where, "the archive has no entry oct_bscans", lost=where)
                 found.use(path)
                 continue
             glaucoma = facts.get("glaucoma")
@@ -90,7 +90,7 @@ def _compare(found: Collector, table: Path) -> None:
     there = {p.name.casefold() for f in _places(found.base).values() for p in f.all("*.npz")}
     listed = {row["filename"].casefold() for row in found.rows(table, needs=["filename"]) if row["filename"]}
     for name in sorted(listed - there):
-        found.missing(name)
+        found.lost(name)
     found.unlisted(Path(name) for name in sorted(there - listed))
 
 

@@ -64,7 +64,7 @@ def mbrset(root: str | Path, *, split: str | None = None) -> Reading:
             continue
         patient = row["patient"].removesuffix(".0")
         if path.stem.partition(".")[0] != patient:
-            found.contradiction(row.origin, f"{name} is listed for patient {patient}")
+            found.contradiction(row.origin, f"{name} is listed for patient {patient}", lost=path.stem)
             continue
         grade = found.grade(row, "final_icdr", 4)
         found.add(

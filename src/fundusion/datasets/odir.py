@@ -189,7 +189,7 @@ def _read_patients(found: Collector, table: Path) -> None:
             if path is None:
                 continue
             if path.stem.casefold().endswith(("_left", "_right")) and not path.stem.casefold().endswith(side):
-                found.contradiction(row.origin, f"{name} is listed as the {side} eye")
+                found.contradiction(row.origin, f"{name} is listed as the {side} eye", lost=name)
                 continue
             keywords = row[f"{side} diagnostic keywords"]
             findings = findings_of(keywords)

@@ -91,7 +91,7 @@ def olives(root: str | Path, *, split: str | None = None, per_scan: bool = False
     for place, listed in volumes.items():
         folder = found.base.folder(*PurePosixPath(place).parts)
         if folder is None:
-            found.missing(f"{place}/ ({len(listed)} files)")
+            found.lost(f"{place}/ ({len(listed)} files)")
             continue
         seen.add(folder.path)
         _read_volume(found, folder, place, listed, graded.get(place, {}), per_scan)

@@ -149,6 +149,8 @@ def load_records(config: DataConfig) -> Manifest:
             )
             for r in found
         ]
+        # A set as downloaded says which of its listed studies are not usable: they count like rows that cannot be read.
+        rejected += getattr(found, "rejected", ())
     if config.manifest:
         table = read_manifest(config.manifest, columns=config.columns, root=config.root, on_bad_row="collect")
         records += table
