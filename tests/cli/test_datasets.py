@@ -157,7 +157,7 @@ def test_progress_is_said_on_long_reads(aptos, tmp_path, monkeypatch):
 
 def test_help_has_examples():
     for arguments in (["datasets", "--help"], ["datasets", "read", "--help"]):
-        assert "fundusion datasets" in words(run(app, arguments))
+        assert "fundusion datasets read" in words(run(app, arguments))
 
 
 def test_the_guide_shows_what_the_commands_print(data_root, tmp_path, monkeypatch):
@@ -193,3 +193,28 @@ def test_evaluation_on_training_data_is_said(tmp_path, capsys):
     _warn_of_overlap("screen", tmp_path / "own")
     _warn_of_overlap("screen", tmp_path / "set" / "labels.csv")
     assert capsys.readouterr().out == ""
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_set_is_read(aptos, tmp_path, monkeypatch):
+    import fundusion.cli.datasets as module
+
+    monkeypatch.setattr(module, "_counting", lambda: pytest.fail("the set was read"))
+    (tmp_path / "file").write_text("x")
+    for out, code in ((tmp_path / "file" / "m.csv", "output.folder"), (tmp_path / "m.doc", "manifest.type")):
+        result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(out)])
+        assert (result.exit_code, f"error [{code}]" in result.output) == (4, True), result.output
+    monkeypatch.setattr(module.os, "access", lambda _, mode: mode != module.os.W_OK)
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(tmp_path / "m.csv")])
+    assert (result.exit_code, "may not be written" in result.output) == (4, True)
+
+
+def test_a_full_volume_is_said_with_its_own_code(aptos, tmp_path, monkeypatch):
+    import errno
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = run(app, ["datasets", "read", "aptos", str(aptos), "--out", str(tmp_path / "m.csv")])
+    assert (result.exit_code, "disk.full" in result.output) == (5, True), result.output
+    assert not [p for p in tmp_path.iterdir() if p.is_file()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,6 @@ app = typer.Typer(
     cls=_NameOrVerb,
     invoke_without_command=True,
     rich_markup_mode="rich",
-    help="List the public sets that are read as downloaded; read one into a manifest.",
 )
 
 
@@ -45,7 +45,7 @@ def list_sets(
     *,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page of the documentation.")] = False,
 ) -> None:
-    """List every public set: what it holds, how large it is, its terms and where to ask for it.
+    """List the public sets that are read as downloaded: what they hold, terms, where to ask; read one into a manifest.
 
     Examples:
 
@@ -137,6 +137,7 @@ def read(
         from ..datasets._recognise import set_named
         from ..readers.manifest_writer import write_manifest
 
+        _refuse_early(out)
         with _counting():
             reading: Reading = datasets.create(set_named(name), root=_existing(folder), split=split)
         wrong = _print(reading)
@@ -164,6 +165,27 @@ def read(
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+
+
+def _refuse_early(out: Path) -> None:
+    """A place that cannot be written is refused before a large set is read."""
+    from ..core.errors import InvalidInput
+    from ..readers.manifest_writer import SUFFIXES
+
+    if out.suffix.lower() not in SUFFIXES:
+        hint = f"Use one of {', '.join(SUFFIXES)}."
+        raise InvalidInput(f"a manifest of type {out.suffix!r} is not written.", code="manifest.type", hint=hint)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InvalidInput(
+            f"the folder of {out.name!r} cannot be made: {reason}.", code="output.folder", hint="Give another --out."
+        ) from error
+    if not os.access(out.parent, os.W_OK):
+        raise InvalidInput(
+            f"the folder of {out.name!r} may not be written.", code="output.folder", hint="Give another --out."
+        )
 
 
 def _existing(folder: Path) -> Path:
