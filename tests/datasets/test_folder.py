@@ -103,3 +103,11 @@ def test_a_set_whose_table_is_damaged_gives_its_pictures(fake_of):
     assert len(found) == 2
     assert all(not r.labels for r in found)
     assert "cannot be read as that" in " ".join(found.notes)
+
+
+def test_other_parts_of_the_same_set_are_named(trees, tmp_path):
+    for name in ("idrid", "idrid.segmentation"):
+        trees.build(name, tmp_path)
+    found = discover([tmp_path])
+    assert len(found) == 3
+    assert "it also holds idrid.segmentation" in found.notes

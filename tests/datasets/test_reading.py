@@ -134,3 +134,16 @@ def test_listed_studies_that_are_no_records_are_rejected_with_a_code(trees, tmp_
     assert len(reading) + len(reading.rejected) == 4
     assert reading.of_split("test").rejected == reading.rejected
     assert len(reading.to_dict()["left_out"]) == 2
+
+
+def test_a_name_that_is_no_utf8_can_be_printed(trees, tmp_path):
+    import os
+
+    from fundusion.datasets.aptos import aptos
+
+    tree = trees.build("aptos", tmp_path)
+    with open(os.fsencode(tree.stray.parent) + b"/a\xff.png", "wb") as stream:
+        stream.write(b"x")
+    (name,) = aptos(tree.base).unlisted
+    assert name == "train_images/a\\udcff.png"
+    name.encode("utf-8")

@@ -33,13 +33,18 @@ def test_loose_pictures_are_no_set(trees, tmp_path):
 
 def test_a_folder_of_very_many_names_is_not_listed(tmp_path, monkeypatch):
     for i in range(40):
-        (tmp_path / f"{i}.bin").write_bytes(b"")
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    (tmp_path / "notes.csv").write_text("a,b\n")
     import fundusion.datasets._tree as tree
 
-    monkeypatch.setattr(tree, "_MOST_ENTRIES", 10)
+    monkeypatch.setattr(tree, "_MOST_PICTURES", 10)
     assert recognise(tmp_path) == []
-    assert len(tree.glance(tmp_path).files) == 10
-    assert len(Folder(tmp_path).files) == 40
+    # A table is seen wherever it stands among the pictures.
+    assert len(tree.glance(tmp_path).files) == 11
+    assert tree.glance(tmp_path).file("notes.csv")
+    assert len(Folder(tmp_path).files) == 41
+    monkeypatch.setattr(tree, "_PASSED_OVER", 2)
+    assert len(tree.glance(tmp_path).files) <= 11
 
 
 @pytest.mark.parametrize(

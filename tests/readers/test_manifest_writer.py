@@ -54,7 +54,7 @@ def test_a_root_that_is_elsewhere(tmp_path):
     assert not (out / "n.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["a|b.jpg", "a\\b.jpg"])
+@pytest.mark.parametrize("name", ["a|b.jpg", "a\\b.jpg", "a\udcff.jpg"])
 def test_a_name_that_a_manifest_cannot_hold_is_refused(tmp_path, name):
     with pytest.raises(InvalidInput) as caught:
         write_manifest([StudyRecord(study_id="1", images={"cfp": (str(tmp_path / name),)})], tmp_path / "m.csv")

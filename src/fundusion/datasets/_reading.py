@@ -154,9 +154,11 @@ class Collector:
     def relative(self, path: str | Path) -> str:
         """Return a path as it stands below the folder of the set."""
         try:
-            return Path(path).relative_to(self.base.path).as_posix()
+            text = Path(path).relative_to(self.base.path).as_posix()
         except ValueError:
-            return Path(path).name
+            text = Path(path).name
+        # Names that are no UTF-8 exist on disks that came from elsewhere; they must be printable.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def note(self, sentence: str) -> None:
         """Keep a sentence for the user; the same one is kept once, with a count."""

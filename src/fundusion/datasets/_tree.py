@@ -14,9 +14,11 @@ PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 #: Also what truth is drawn in: old sets keep masks as GIF, BMP or (gzipped) PPM.
 DRAWINGS = (*PICTURES, ".gif", ".bmp", ".ppm", ".ppm.gz")
 _LEFTOVERS = frozenset({"__macosx", "thumbs.db", "desktop.ini", "lost+found"})
-#: Folders that are opened, and entries of one folder that are looked at, while a set is being recognised.
+#: Folders that are opened, and names of pictures in one folder that are kept, while a set is being recognised.
 _MOST_FOLDERS = 400
-_MOST_ENTRIES = 5000
+_MOST_PICTURES = 5000
+#: Names of one folder that are passed over, as a multiple of those that are kept: tables stand anywhere among them.
+_PASSED_OVER = 40
 
 
 def key_of(name: str) -> str:
@@ -60,11 +62,16 @@ class Folder:
         files: dict[str, Path] = {}
         folders: dict[str, Folder] = {}
         found: list[tuple[str, bool]] = []
+        pictures = 0
         try:
             with os.scandir(self.path) as entries:
-                for entry in entries:
-                    if self._most is not None and len(found) >= self._most:
-                        break
+                for count, entry in enumerate(entries):
+                    if self._most is not None and entry.name.lower().endswith(PICTURES):
+                        if count >= self._most * _PASSED_OVER:
+                            break
+                        pictures += 1
+                        if pictures > self._most:
+                            continue
                     if entry.name.startswith(".") or key_of(entry.name) in _LEFTOVERS:
                         continue
                     found.append((entry.name, entry.is_dir()))
@@ -168,8 +175,8 @@ def locate(given: Folder | str | Path, fits: Callable[[Folder], object], *, dept
 
 
 def glance(path: str | Path) -> Folder:
-    """Return a folder of which little is listed: enough to recognise a layout, never a million names."""
-    return Folder(path, most=_MOST_ENTRIES)
+    """Return a folder of which little is listed: enough to recognise a layout, never a million pictures."""
+    return Folder(path, most=_MOST_PICTURES)
 
 
 def _identity(path: Path) -> tuple[int, int]:

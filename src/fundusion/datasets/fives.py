@@ -38,7 +38,12 @@ _NAME = re.compile(r"\d+_([adgn])")
 
 
 def _fits(folder: Folder) -> bool:
-    return any(folder.folder(part, "original") and folder.folder(part, "ground truth") for part in ("train", "test"))
+    for part in ("train", "test"):
+        images = folder.folder(part, "original")
+        # Folders of these names are common; the names of the pictures are not.
+        if images and folder.folder(part, "ground truth") and any(_NAME.fullmatch(s) for s in images.pictures()):
+            return True
+    return False
 
 
 LAYOUTS = {"fives": _fits}

@@ -73,7 +73,9 @@ def _folder(folder: Path, modality: str) -> Manifest:
     name, fitting = the_set_of(folder)
     if name is not None:
         try:
-            return _public_set(name, folder)
+            found = _public_set(name, folder)
+            others = [n for n in fitting if n != name]
+            return _with_note(found, f"it also holds {', '.join(others)}") if others else found
         except FundusionError as error:
             # The layout is there but its tables are not what they should be: the pictures are still pictures.
             found = _loose(folder, modality)

@@ -97,13 +97,21 @@ def _relative(path: str, base: Path, study: str) -> str:
             hint="Give a root that holds all files.",
         ) from None
     text = PurePosixPath(*relative.parts).as_posix()
-    if any(c in text for c in "|\\\0") or text != text.strip():
+    if any(c in text for c in "|\\\0") or text != text.strip() or not _is_utf8(text):
         raise InvalidInput(
-            f"the file name {text[-60:]!r} of {study!r} cannot stand in a manifest.",
+            f"the file name {text[-60:]!a} of {study!r} cannot stand in a manifest.",
             code="manifest.path",
-            hint="Rename it without |, back-slash and outer spaces.",
+            hint="Rename it in UTF-8 without |, back-slash and outer spaces.",
         )
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cell(value: Any) -> Any:
