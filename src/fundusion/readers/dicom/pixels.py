@@ -68,7 +68,7 @@ def decode(dataset: Any, header: PixelHeader, frames: Sequence[int], name: str, 
 
 
 def _check_interpretation(header: PixelHeader, name: str) -> None:
-    known = _GREY + ("PALETTE COLOR",) if header.samples == 1 else ("RGB", *_YBR, *_AFTER_TRANSFORM)
+    known = (*_GREY, "PALETTE COLOR") if header.samples == 1 else ("RGB", *_YBR, *_AFTER_TRANSFORM)
     if header.interpretation not in known:
         contradicts = header.interpretation in (*_GREY, "PALETTE COLOR", "RGB", *_YBR, *_AFTER_TRANSFORM)
         raise ReadError(
