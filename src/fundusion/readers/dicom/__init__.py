@@ -22,7 +22,7 @@ from .facts import (
     spacing_of,
     stack_order,
 )
-from .header import PixelHeader, check_header, open_dataset
+from .header import PixelHeader, check_header, open_dataset, value_of
 from .identity import DicomIdentity as DicomIdentity
 from .identity import read_identity as read_identity
 from .pixels import decode
@@ -62,6 +62,8 @@ def read_dicom(
     content, dataset = open_dataset(path, notes)
     name = Path(path).name
     header = check_header(dataset, name)
+    if str(value_of(dataset, "BurnedInAnnotation", "")).strip().upper() == "YES":
+        notes.append("dicom.burned_in_annotation")
     kind = modality or modality_of(dataset)
     laterality = laterality_of(dataset)
     whole_volume = kind in _VOLUMES and header.samples == 1 and header.frames > 1 and frames is None

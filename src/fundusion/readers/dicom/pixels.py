@@ -245,13 +245,14 @@ def _check_end(stream: bytes, name: str) -> None:
 def _native(dataset: Any, header: PixelHeader, frames: Sequence[int], name: str) -> Pixels:
     """Return uncompressed or run-length coded samples, colour by pixel, nothing converted."""
     library = require("pydicom.pixels", extra="dicom")
-    # The library sizes its buffers by the declared interpretation; one that is not of this syntax was refused before.
+    # Unused bits are taken out here: the library takes the high ones for unused even where HighBit says the low ones are.
     try:
         with quiet():
+            options: dict[str, Any] = {"raw": True, "correct_unused_bits": False}
             if header.frames == 1:
-                pixels = np.asarray(library.pixel_array(dataset, raw=True))[None]
+                pixels = np.asarray(library.pixel_array(dataset, **options))[None]
             else:
-                pixels = np.stack([library.pixel_array(dataset, raw=True, index=f - 1) for f in frames])
+                pixels = np.stack([library.pixel_array(dataset, index=f - 1, **options) for f in frames])
     except MemoryError:
         raise
     except Exception as error:

@@ -37,31 +37,24 @@ def vol_layout(content: bytes, name: str) -> Layout:
     Raises:
         ReadError: `oct.damaged`, `oct.size`, `image.truncated`.
     """
-    if not content.startswith(b"HSF-"):
+    # eyepy writes its own name where the device writes HSF-OCT.
+    if not content.startswith((b"HSF-", b"ep-v")):
         raise ReadError(
             f"{name!r} is no Heidelberg .vol file.", code="oct.damaged", hint="Export it again as raw data."
         )
     _, width, slices, height = unpack("12sIII", content, 0, name)
     scale_x, distance, scale_y, slo_width, slo_height, slo_x, slo_y = unpack("dddIIdd", content, 24, name)
-    position, ticks, pattern, header = unpack("4sQiI", content, 84, name)
+    position, ticks, pattern = unpack("4sQi", content, 84, name)
     check_size(slices, height, width, name)
-    if not (header >= 256 and slo_width <= 8192 and slo_height <= 8192):
+    if not (slo_width <= 8192 and slo_height <= 8192):
         raise ReadError(f"{name!r} has a header that cannot be true.", code="oct.size")
-    start = _VOL_HEADER + slo_width * slo_height
-    step = header + height * width * 4
-    if start + slices * step > len(content):
-        raise ReadError(
-            f"{name!r} is cut short: {slices} B-scans of {width} x {height} px do not fit in it.",
-            code="image.truncated",
-            hint="Copy the file again.",
-        )
+    places = _vol_places(content, _VOL_HEADER + slo_width * slo_height, (slices, height, width), name)
     # Circle and star scans are no raster: the distance between neighbours has no meaning.
     notes = ("volume.not_raster",) if pattern in (2, 5) else ()
     lines = None
     if pattern != 2 and slo_x > 0 and slo_y > 0:
-        ends = np.array([unpack("dddd", content, start + i * step + 16, name) for i in range(slices)])
         # Millimetres on the localiser, x before y; here row before column, in pixels.
-        lines = ends[:, [1, 0, 3, 2]] / np.array([slo_y, slo_x, slo_y, slo_x])
+        lines = places[:, [1, 0, 3, 2]] / np.array([slo_y, slo_x, slo_y, slo_x])
     return Layout(
         slices=slices,
         height=height,
@@ -73,6 +66,24 @@ def vol_layout(content: bytes, name: str) -> Layout:
         lines=lines,
         notes=notes,
     )
+
+
+def _vol_places(content: bytes, start: int, size: tuple[int, int, int], name: str) -> Pixels:
+    """Return start and end of every B-scan, each of which must lie in the file with all its pixels."""
+    places = []
+    for _ in range(size[0]):
+        # The header of a B-scan states its own length; not every writer keeps that of the file header equal to it.
+        (header,) = unpack("I", content, start + 12, name) if start + 256 <= len(content) else (0,)
+        following = start + header + size[1] * size[2] * 4
+        if header < 256 or following > len(content):
+            raise ReadError(
+                f"{name!r} is cut short: {size[0]} B-scans of {size[2]} x {size[1]} px do not fit in it.",
+                code="image.truncated",
+                hint="Copy the file again.",
+            )
+        places.append(unpack("dddd", content, start + 16, name))
+        start = following
+    return np.array(places)
 
 
 def read_vol(content: bytes, name: str, *, angiography: bool = False) -> tuple[list[Pixels], Pixels]:
