@@ -84,7 +84,9 @@ def test_lossless_twelve_bits_are_exact_and_scaled_by_their_range(tmp_path, clin
         JPEGLossless: lambda: lossless(values, bitspersample=12, predictor=6),
     }
     stream = streams[syntax]()
-    image = read_dicom(clinic.written(tmp_path, clinic.encapsulated(clinic.dicom(values, bits=12), [stream], syntax)))[0]
+    image = read_dicom(clinic.written(tmp_path, clinic.encapsulated(clinic.dicom(values, bits=12), [stream], syntax)))[
+        0
+    ]
     bits = 12 if "image.scaled_from_12_bit" in image.notes else 16
     np.testing.assert_array_equal(image.pixels[..., 0], np.rint(values.astype(np.float32) * (255 / (2**bits - 1))))
     # An encoder that writes 16 bits for 12 contradicts the header, and the note says so.
@@ -160,7 +162,13 @@ def test_where_the_stream_is_silent_the_header_is_believed(tmp_path, clinic, pic
 
 @pytest.mark.parametrize(
     ("says", "mct", "noted"),
-    [("YBR_RCT", True, False), ("RGB", True, True), ("YBR_FULL", True, True), ("RGB", False, False), ("YBR_RCT", False, True)],
+    [
+        ("YBR_RCT", True, False),
+        ("RGB", True, True),
+        ("YBR_FULL", True, True),
+        ("RGB", False, False),
+        ("YBR_RCT", False, True),
+    ],
 )
 def test_colour_of_jpeg_2000_follows_its_component_transform(tmp_path, clinic, picture, says, mct, noted):
     stream = imagecodecs.jpeg2k_encode(picture, level=0, mct=mct, codecformat="j2k")
@@ -199,7 +207,12 @@ def fundus():
 
 
 def test_uncompressed_colour_that_cannot_be_what_the_header_says_is_held(tmp_path, clinic):
-    for pixels, says in ((fundus(), "YBR_FULL"), (ybr_of(fundus()), "RGB"), (fundus(), "YBR_RCT"), (fundus(), "MONOCHROME2")):
+    for pixels, says in (
+        (fundus(), "YBR_FULL"),
+        (ybr_of(fundus()), "RGB"),
+        (fundus(), "YBR_RCT"),
+        (fundus(), "MONOCHROME2"),
+    ):
         with pytest.raises(ReadError) as caught:
             read_dicom(clinic.written(tmp_path, clinic.dicom(pixels, interpretation=says)))
         assert caught.value.code == "dicom.pi_mismatch"
@@ -229,7 +242,9 @@ def test_monochrome1_signed_and_high_bits(tmp_path, clinic, generator):
 def palette(ds, entries, bits):
     for i, colour in enumerate(("Red", "Green", "Blue")):
         setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [len(entries), 0, bits])
-        setattr(ds, f"{colour}PaletteColorLookupTableData", entries[:, i].astype("<u2" if bits == 16 else "u1").tobytes())
+        setattr(
+            ds, f"{colour}PaletteColorLookupTableData", entries[:, i].astype("<u2" if bits == 16 else "u1").tobytes()
+        )
     return ds
 
 
@@ -268,7 +283,9 @@ def test_a_cut_frame_is_never_shown_in_part(tmp_path, clinic, generator, syntax,
 
 def test_sizes_of_header_and_stream_must_agree(tmp_path, clinic, picture):
     for change in (dict(Rows=2000), dict(Columns=32), dict(NumberOfFrames=3)):
-        ds = clinic.encapsulated(clinic.dicom(picture, interpretation="YBR_FULL", **change), [jpeg(picture)], JPEGBaseline8Bit)
+        ds = clinic.encapsulated(
+            clinic.dicom(picture, interpretation="YBR_FULL", **change), [jpeg(picture)], JPEGBaseline8Bit
+        )
         with pytest.raises(ReadError) as caught:
             read_dicom(clinic.written(tmp_path, ds), frames=[1])
         assert caught.value.code == ("image.truncated" if "NumberOfFrames" in change else "dicom.size")

@@ -22,7 +22,7 @@ from .facts import (
     spacing_of,
     stack_order,
 )
-from .header import PixelHeader, check_header, open_dataset, value_of
+from .header import PixelHeader, check_header, open_dataset, quiet, value_of
 from .identity import DicomIdentity as DicomIdentity
 from .identity import read_identity as read_identity
 from .pixels import decode
@@ -41,6 +41,7 @@ def is_dicom(path: str | Path) -> bool:
     return head[128:] == b"DICM" or Path(path).suffix.lower() in SUFFIXES
 
 
+@quiet()
 def read_dicom(
     path: str | Path, *, modality: str | None = None, frames: Sequence[int] | str | None = None
 ) -> list[Image]:

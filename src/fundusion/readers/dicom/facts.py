@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...core.errors import ReadError
 from ...core.vocabulary import Laterality
-from .header import quiet, value_of
+from .header import value_of
 
 _PHOTOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5."
 _MODALITY_OF = {"1": "cfp", "2": "slo", "4": "oct", "5": "uwf", "6": "uwf", "7": "octa", "8": "octa"}
@@ -176,8 +176,7 @@ def device_of(dataset: Any) -> str | None:
     """Return maker and model; never a serial number, station or institution."""
     words: list[str] = []
     for keyword in ("Manufacturer", "ManufacturerModelName"):
-        with quiet():
-            text = re.sub(r"[^\w .,()/&+-]", "", str(value_of(dataset, keyword, ""))).strip()[:64]
+        text = re.sub(r"[^\w .,()/&+-]", "", str(value_of(dataset, keyword, ""))).strip()[:64]
         if text and text.casefold() not in " ".join(words).casefold():
             words.append(text)
     return " ".join(words) or None

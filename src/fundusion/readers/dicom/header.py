@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -62,10 +63,19 @@ class PixelHeader:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the library's warnings to itself; what matters of them is checked and noted here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Keep the library's warnings to itself: they quote values, and a malformed value may be a name.
+
+    What matters of them is checked and noted here.
+    """
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def open_dataset(path: str | Path, notes: list[str], *, stop_before_pixels: bool = False) -> tuple[bytes, Any]:
@@ -267,7 +277,11 @@ def _syntax(dataset: Any, name: str) -> str:
     if not uid:
         # Without file meta the library finds out how elements are written; pixels are then uncompressed by rule.
         implicit, little = dataset.original_encoding
-        return _NATIVE[0] if implicit else (_NATIVE[1] if little else _BIG_ENDIAN)
+        uid = _NATIVE[0] if implicit else (_NATIVE[1] if little else _BIG_ENDIAN)
+        dataset.ensure_file_meta()
+        # The library asks for it when it reads the pixels.
+        dataset.file_meta.TransferSyntaxUID = uid
+        return uid
     if uid not in _NATIVE and uid not in _ENCAPSULATED:
         known = getattr(meta.TransferSyntaxUID, "name", uid)
         raise ReadError(

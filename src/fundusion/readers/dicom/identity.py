@@ -31,6 +31,7 @@ class DicomIdentity:
     in_clear: bool = False
 
 
+@quiet()
 def read_identity(path: str | Path, *, salt: str | None = None, in_clear: bool = False) -> DicomIdentity:
     """Return whose object a file is, as pseudonyms unless identifiers are asked for.
 
@@ -49,8 +50,7 @@ def read_identity(path: str | Path, *, salt: str | None = None, in_clear: bool =
 
     def named(keyword: str) -> str:
         # A file that names nobody is its own group; two such files are never taken for one patient.
-        with quiet():
-            found = str(value_of(dataset, keyword, "")).strip()
+        found = str(value_of(dataset, keyword, "")).strip()
         if in_clear:
             return found
         value = f"{salt}:{keyword}:{found or Path(path).name}"
