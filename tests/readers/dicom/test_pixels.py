@@ -123,15 +123,15 @@ def adobe(transform):
 NEAR = 4
 JPEGS = [
     # header says, stream, does the note stand
-    ("YBR_FULL_422", dict(sampling="422"), False),
+    ("YBR_FULL_422", {"sampling": "422"}, False),
     ("YBR_FULL", {}, False),
     ("RGB", {}, True),
-    ("RGB", dict(sampling="422", marker=b""), True),
-    ("YBR_FULL", dict(marker=adobe(1)), False),
-    ("RGB", dict(marker=adobe(1)), True),
-    ("YBR_FULL", dict(marker=b""), False),
-    ("RGB", dict(rgb=True, marker=adobe(0)), False),
-    ("YBR_FULL_422", dict(rgb=True, marker=adobe(0)), True),
+    ("RGB", {"sampling": "422", "marker": b""}, True),
+    ("YBR_FULL", {"marker": adobe(1)}, False),
+    ("RGB", {"marker": adobe(1)}, True),
+    ("YBR_FULL", {"marker": b""}, False),
+    ("RGB", {"rgb": True, "marker": adobe(0)}, False),
+    ("YBR_FULL_422", {"rgb": True, "marker": adobe(0)}, True),
     ("YBR_ICT", {}, False),
 ]
 
@@ -282,7 +282,7 @@ def test_a_cut_frame_is_never_shown_in_part(tmp_path, clinic, generator, syntax,
 
 
 def test_sizes_of_header_and_stream_must_agree(tmp_path, clinic, picture):
-    for change in (dict(Rows=2000), dict(Columns=32), dict(NumberOfFrames=3)):
+    for change in ({"Rows": 2000}, {"Columns": 32}, {"NumberOfFrames": 3}):
         ds = clinic.encapsulated(
             clinic.dicom(picture, interpretation="YBR_FULL", **change), [jpeg(picture)], JPEGBaseline8Bit
         )

@@ -39,9 +39,13 @@ def test_lengths_texts_and_times_that_are_none():
 
 
 def test_what_a_library_prints_or_raises_becomes_a_code(capsys):
-    with pytest.raises(ReadError) as caught, tamed("a.vol", "Heidelberg"):
-        print("secret")
-        raise UnicodeDecodeError("ascii", b"secret", 0, 1, "no")
+    def library():
+        with tamed("a.vol", "Heidelberg"):
+            print("secret")
+            raise UnicodeDecodeError("ascii", b"secret", 0, 1, "no")
+
+    with pytest.raises(ReadError) as caught:
+        library()
     assert caught.value.code == "oct.damaged"
     assert "secret" not in str(caught.value) + capsys.readouterr().out
 
