@@ -232,7 +232,7 @@ def run(name, seeds, folder, count):
             if len(written) > 200:
                 written.pop(0).unlink(missing_ok=True)
             written.append(path)
-            yield path
+            yield f"{path}#oct_bscans" if name == "npz" else path
 
     return Counter(
         state_of(result)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.complaints import complaints_of
 from ..core.errors import ReadError
 from ..core.study import Image
 
@@ -86,7 +84,7 @@ def _read_pages(path: Path, modality: str) -> Image:
         raise ReadError(f"{path.name!r} is larger than is read.", code="image.too_large")
     content = path.read_bytes()
     try:
-        with _complaints("tifffile") as said, tifffile.TiffFile(io.BytesIO(content)) as container:
+        with complaints_of("tifffile") as said, tifffile.TiffFile(io.BytesIO(content)) as container:
             pages: list[Any] = list(container.pages)
             if len(pages) > MAX_SLICES or sum(p.imagelength * p.imagewidth for p in pages) > 1 << 30:
                 raise ReadError(f"{path.name!r} holds more than is read.", code="image.too_large")
@@ -100,20 +98,6 @@ def _read_pages(path: Path, modality: str) -> Image:
         raise ReadError(f"{path.name!r} is cut or damaged.", code="image.corrupt") from error
     grey = [_grey(a, path.name) for a in arrays]
     return _stack(grey, modality, path.name, hashlib.sha256(content).hexdigest())
-
-
-@contextmanager
-def _complaints(name: str) -> Iterator[list[str]]:
-    """Collect what a library logs as an error instead of raising."""
-    said: list[str] = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger(name)
-    logger.addHandler(handler)
-    try:
-        yield said
-    finally:
-        logger.removeHandler(handler)
 
 
 def _grey(page: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:

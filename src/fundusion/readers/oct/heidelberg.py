@@ -150,7 +150,10 @@ def _elements(content: bytes, skip: int, name: str) -> list[int]:
         if entries > _MAX_ELEMENTS or len(starts) > _MAX_ELEMENTS:
             raise ReadError(f"{name!r} lists more elements than is read.", code="oct.size")
         for i in range(entries):
-            position, start = unpack("II", content, skip + current + 52 + 44 * i, name)
+            position, start, slice_id = unpack("II20xi", content, skip + current + 52 + 44 * i, name)
+            if slice_id > 4 * MAX_SLICES:
+                # A library would make room for that many.
+                raise ReadError(f"{name!r} names B-scan {slice_id // 2}.", code="oct.size")
             if start > position:
                 starts.append(skip + start)
         current = previous
