@@ -140,7 +140,15 @@ def _decode_frame(stream: bytes, header: PixelHeader, name: str, notes: list[str
     wanted = (says.height, says.width) + ((3,) if says.components == 3 else ())
     if pixels.shape != wanted:
         raise ReadError(f"a frame of {name!r} decodes to {pixels.shape}.", code="image.corrupt")
-    return _Samples(pixels, says.precision, says.signed or header.signed, rgb)
+    signed = says.signed or header.signed
+    return _Samples(pixels, _range_bits(pixels, says, header, signed), signed, rgb)
+
+
+def _range_bits(pixels: Pixels, says: Codestream, header: PixelHeader, signed: bool) -> int:
+    """Return the bits that white stands for: a stream of 16 bits often carries 12, as the header then says."""
+    if not signed and header.stored < says.precision and int(pixels.max()) < 1 << header.stored:
+        return header.stored
+    return says.precision
 
 
 def _is_rgb(says: Codestream, header: PixelHeader, notes: list[str]) -> bool:

@@ -43,10 +43,11 @@ def read_oct(path: str | Path, *, modality: str = "oct") -> list[Image]:
             `volume.gap`, `volume.order`, `laterality.conflict`.
         MissingDependency: The libraries are not installed.
     """
-    source = Path(path)
-    suffix = source.suffix.lower()
+    source, suffix = Path(path), Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise ReadError(f"{source.name!r} is of no known OCT format.", code="oct.damaged", hint=f"Read are {SUFFIXES}.")
+        raise ReadError(
+            f"{source.name!r} is of no known OCT format.", code="oct.damaged", hint=f"Read are {', '.join(SUFFIXES)}."
+        )
     content = content_of(source)
     digest = hashlib.sha256(content).hexdigest()
     if modality not in _VOLUMES:
@@ -76,6 +77,29 @@ def read_oct(path: str | Path, *, modality: str = "oct") -> list[Image]:
             f"{source.name!r} says {len(described)} volumes; {len(volumes_read)} were read.", code="volume.count"
         )
     return [image_of(s, v, **facts) for s, v in zip(volumes_read, described, strict=True)]
+
+
+def eyes_of(path: str | Path) -> tuple[Laterality | None, ...]:
+    """Return the eye of each volume in a vendor file, in the order of `read_oct`; pixels are not decoded.
+
+    A folder of such files becomes one study per eye with it.
+
+    Raises:
+        ReadError: As `read_oct`.
+    """
+    source = Path(path)
+    content = content_of(source)
+    suffix = source.suffix.lower()
+    if suffix == ".vol":
+        return (vol_layout(content, source.name).laterality,)
+    if suffix == ".e2e":
+        return tuple(v.laterality for v in e2e_layouts(content, source.name).values())
+    if suffix in (".fda", ".fds"):
+        return (topcon_layout(content, source).laterality,)
+    if suffix == ".img":
+        return (zeiss_layout(content, source).laterality,)
+    layout = optovue_layout if source.with_suffix(".txt").is_file() else bioptigen_layout
+    return tuple(v.laterality for v in layout(content, source))
 
 
 def _localiser(source: Path, content: bytes, modality: str, digest: str) -> list[Image]:
