@@ -94,3 +94,12 @@ def test_messages_do_not_repeat_the_folder(tmp_path):
     with pytest.raises(ReadError) as caught:
         read_images(tmp_path / "patient_name" / "a.vol", modality="oct")
     assert "patient_name" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.vol", "a.npz", "a.jpg", "a.tif"])
+def test_a_fifo_and_a_folder_of_a_files_name_do_not_hang(tmp_path, name):
+    import os
+
+    os.mkfifo(tmp_path / name)
+    assert code_of(read_images, tmp_path / name, modality="oct").startswith("file.")
+    assert code_of(read_images, f"{tmp_path / 'none.npz'}#x", modality="oct") == "file.missing"

@@ -33,7 +33,7 @@ def read_volume(path: str | Path, *, modality: str = "oct") -> Image:
 
 def _read_folder(folder: Path, modality: str) -> Image:
     files = sorted(
-        (f for f in folder.iterdir() if f.suffix.lower() in _PICTURES and not f.name.startswith(".")), key=_natural
+        (f for f in _entries(folder) if f.suffix.lower() in _PICTURES and not f.name.startswith(".")), key=_natural
     )
     if not files:
         raise ReadError(f"folder {folder.name!r} holds no B-scans.", code="volume.empty")
@@ -48,12 +48,33 @@ def _read_folder(folder: Path, modality: str) -> Image:
                 code="volume.gap",
                 hint="Copy the whole volume; a gap would shift every slice after it.",
             )
-    slices, digest = [], hashlib.sha256()
+    slices, digest, left = [], hashlib.sha256(), MAX_BYTES
     for file in files:
-        content = file.read_bytes()
+        content = _content(file, left)
+        left -= len(content)
         digest.update(content)
         slices.append(_slice(content, file.name))
     return _stack(slices, modality, folder.name, digest.hexdigest())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ReadError(f"folder {folder.name!r} cannot be read: {error.strerror}.", code="file.unreadable") from error
+
+
+def _content(file: Path, most: int) -> bytes:
+    try:
+        if not file.is_file():
+            raise ReadError(f"{file.name!r} is missing or no regular file.", code="file.not_a_file")
+        if file.stat().st_size > most:
+            raise ReadError(f"{file.name!r} is larger than is read.", code="image.too_large")
+        return file.read_bytes()
+    except ReadError:
+        raise
+    except OSError as error:
+        raise ReadError(f"{file.name!r} cannot be read: {error.strerror}.", code="file.unreadable") from error
 
 
 def _slice(content: bytes, name: str) -> np.ndarray[Any, Any]:
@@ -80,9 +101,7 @@ def _read_pages(path: Path, modality: str) -> Image:
 
     if not path.is_file():
         raise ReadError(f"{path.name!r} does not exist.", code="file.missing")
-    if path.stat().st_size > MAX_BYTES:
-        raise ReadError(f"{path.name!r} is larger than is read.", code="image.too_large")
-    content = path.read_bytes()
+    content = _content(path, MAX_BYTES)
     try:
         with complaints_of("tifffile") as said, tifffile.TiffFile(io.BytesIO(content)) as container:
             pages: list[Any] = list(container.pages)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,12 @@ _VOLUMES = ("oct", "octa")
 def is_dicom(path: str | Path) -> bool:
     """Return whether the content is DICOM: the magic word, or the suffix."""
     try:
+        # A FIFO would block for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
         with open(path, "rb") as stream:
             head = stream.read(132)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return head[128:] == b"DICM" or Path(path).suffix.lower() in SUFFIXES
 
