@@ -77,7 +77,7 @@ def read_dicom(
     if not chosen:
         raise ReadError(f"no frame of {name!r} was chosen.", code="dicom.no_such_frame")
     order = stack_order(dataset, header.frames) if whole_volume else None
-    pixels = decode(dataset, header, chosen, name, notes)
+    pixels = decode(dataset, header, chosen, name=name, notes=notes)
     facts: dict[str, Any] = {
         "modality": kind,
         "acquired": acquired_of(dataset),

@@ -272,7 +272,7 @@ def _check_class(dataset: Any, name: str) -> None:
 
 
 def _syntax(dataset: Any, name: str) -> str:
-    meta = getattr(dataset, "file_meta", None)
+    meta: Any = getattr(dataset, "file_meta", None)
     uid = str(value_of(meta, "TransferSyntaxUID", "") if meta is not None else "")
     if not uid:
         # Without file meta the library finds out how elements are written; pixels are then uncompressed by rule.

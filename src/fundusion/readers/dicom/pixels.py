@@ -32,7 +32,7 @@ _YBR = ("YBR_FULL", "YBR_FULL_422")
 _AFTER_TRANSFORM = ("YBR_ICT", "YBR_RCT")
 
 
-def decode(dataset: Any, header: PixelHeader, frames: Sequence[int], name: str, notes: list[str]) -> Pixels:
+def decode(dataset: Any, header: PixelHeader, frames: Sequence[int], *, name: str, notes: list[str]) -> Pixels:
     """Return the chosen frames as uint8, `(F, H, W)` or `(F, H, W, 3)` RGB.
 
     Args:
@@ -277,7 +277,7 @@ def _used_bits(pixels: Pixels, header: PixelHeader) -> Pixels:
     """Return the stored bits alone: shifted down when they lie high, without overlays in the bits above."""
     if header.stored == header.allocated:
         return pixels
-    unsigned = pixels.view(np.uint16 if pixels.dtype.itemsize == 2 else np.uint8)
+    unsigned: Pixels = pixels.view(np.uint16 if pixels.dtype.itemsize == 2 else np.uint8)
     value = (unsigned >> (header.high + 1 - header.stored)) & ((1 << header.stored) - 1)
     if not header.signed:
         return value

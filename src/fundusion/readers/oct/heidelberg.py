@@ -101,9 +101,7 @@ def read_vol(content: bytes, name: str, *, angiography: bool = False) -> tuple[l
             if angiography:
                 slices.append(np.rint(values.from_angio_intensity(data) * 255).astype(np.uint8))
             else:
-                slices.append(
-                    np.asarray(values.from_vol_intensity(np.nan_to_num(data, nan=0.0, posinf=np.finfo("f").max)))
-                )
+                slices.append(np.asarray(values.from_vol_intensity(np.nan_to_num(data, nan=0.0, posinf=3.4e38))))
         return slices, np.array(parsed.localizer, np.uint8)
 
 

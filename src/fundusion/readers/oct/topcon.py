@@ -72,7 +72,8 @@ def topcon_layout(content: bytes, path: Path) -> Layout:
 def _chunks(content: bytes, name: str) -> dict[bytes, tuple[int, int]]:
     if content[:4] != b"FOCT":
         raise ReadError(f"{name!r} is no Topcon file.", code="oct.damaged", hint="Export the file again.")
-    position, found = 15, {}
+    position = 15
+    found: dict[bytes, tuple[int, int]] = {}
     while True:
         (letters,) = unpack("B", content, position, name)
         if letters == 0:
@@ -174,7 +175,7 @@ def localiser_of_topcon(path: Path) -> Pixels:
 def _reader(path: Path) -> Any:
     library = require("oct_converter.readers", extra="oct")
     kind = path.suffix.lower().lstrip(".")
-    module = require(f"oct_converter.readers.{kind}", extra="oct")
+    module: Any = require(f"oct_converter.readers.{kind}", extra="oct")
     if not hasattr(module.np, "_fundusion"):
         module.np = _NumpyWithFromstring()
     return getattr(library, kind.upper())(path)
