@@ -1,5 +1,6 @@
 """Pixels of every encoding equal those that were put in; colour follows the codestream and contradictions are noted."""
 
+import cv2
 import imagecodecs
 import numpy as np
 import pytest
@@ -331,3 +332,22 @@ def test_a_stream_that_uses_more_bits_than_the_header_says_is_scaled_by_the_stre
     image = read_dicom(clinic.written(tmp_path, ds))[0]
     np.testing.assert_array_equal(image.pixels[..., 0], np.rint(values.astype(np.float32) * (255 / 65535)))
     assert {"dicom.bits_differ", "image.scaled_from_16_bit"} <= set(image.notes)
+
+
+def test_colour_claims_about_real_photographs(tmp_path, clinic, data_root):
+    files = [
+        f for s in ("drive", "hrf", "idrid_grading", "odir") for f in sorted((data_root / s).rglob("*.[jtp][pin][gf]"))
+    ]
+    seen = 0
+    for file in files[:: max(1, len(files) // 16)]:
+        pixels = cv2.imread(str(file), cv2.IMREAD_COLOR)[:512, :512, ::-1]
+        if (pixels[..., 0] == pixels[..., 1]).all():
+            continue
+        seen += 1
+        for stored, right, wrong in ((pixels, "RGB", "YBR_FULL"), (ybr_of(pixels), "YBR_FULL", "RGB")):
+            path = clinic.written(tmp_path, clinic.dicom(np.ascontiguousarray(stored), interpretation=right))
+            assert np.abs(read_dicom(path)[0].pixels.astype(int) - pixels).max() <= 2
+            with pytest.raises(ReadError) as caught:
+                read_dicom(clinic.written(tmp_path, clinic.dicom(np.ascontiguousarray(stored), interpretation=wrong)))
+            assert caught.value.code == "dicom.pi_mismatch"
+    assert seen > 5

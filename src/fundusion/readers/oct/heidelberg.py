@@ -101,7 +101,11 @@ def read_vol(content: bytes, name: str, *, angiography: bool = False) -> tuple[l
             if angiography:
                 slices.append(np.rint(values.from_angio_intensity(data) * 255).astype(np.uint8))
             else:
-                slices.append(np.asarray(values.from_vol_intensity(np.nan_to_num(data, nan=0.0, posinf=3.4e38))))
+                slices.append(
+                    np.asarray(
+                        values.from_vol_intensity(np.nan_to_num(data, nan=0.0, posinf=float(np.finfo(np.float32).max)))
+                    )
+                )
         return slices, np.array(parsed.localizer, np.uint8)
 
 
