@@ -69,3 +69,10 @@ def test_what_is_no_file_and_what_is_too_large_in_a_folder(tmp_path, slices, mon
     # Reading from it would wait for ever.
     os.mkfifo(folder / "slice_3.png")
     assert code_of(folder) == "file.not_a_file"
+
+
+def test_a_gap_of_any_width_costs_nothing(tmp_path, slices):
+    folder = folder_of(tmp_path, slices[:3], numbers=[1, 2, 10**15])
+    with pytest.raises(ReadError, match="first 3") as caught:
+        read_volume(folder)
+    assert caught.value.code == "volume.gap"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,12 @@ def _read_folder(folder: Path, modality: str) -> Image:
         raise ReadError(f"folder {folder.name!r} holds {len(files)} slices.", code="image.too_large")
     numbers = [int(m[-1]) for f in files if (m := re.findall(r"\d+", f.stem))]
     if len(numbers) == len(files) and len(set(numbers)) == len(numbers):
-        absent = sorted(set(range(min(numbers), max(numbers) + 1)) - set(numbers))
-        if absent:
+        whole = max(numbers) - min(numbers) + 1
+        if whole > len(numbers):
+            # Names may hold any number; the range they span is never made.
+            first = next(n + 1 for n, m in pairwise(sorted(numbers)) if m > n + 1)
             raise ReadError(
-                f"folder {folder.name!r} leaves out {len(absent)} of {max(numbers) - min(numbers) + 1} slices, first {absent[0]}.",
+                f"folder {folder.name!r} leaves out {whole - len(numbers)} of {whole} slices, first {first}.",
                 code="volume.gap",
                 hint="Copy the whole volume; a gap would shift every slice after it.",
             )

@@ -1,5 +1,6 @@
 """Heidelberg `.vol` and `.e2e`, written from the description of the formats and read through the libraries."""
 
+import struct
 from datetime import datetime
 
 import numpy as np
@@ -152,6 +153,19 @@ def test_e2e_missing_double_and_contradictory_parts(tmp_path, clinic, planes):
     at = both.index(bytes(14) + b"R" + bytes(12))
     assert code_of(put(tmp_path, "a.e2e", both[: at + 14] + b"L" + both[at + 15 :])) == "laterality.conflict"
     assert read_oct(put(tmp_path, "a.e2e", clinic.e2e([("?", planes)])))[0].laterality is None
+
+
+def test_e2e_with_a_b_scan_of_an_impossible_number_makes_no_room_for_it(tmp_path, clinic, planes):
+    content = clinic.e2e([("R", planes)])
+    for number in (1 << 30, -4):
+        wanted = struct.pack("<iiii", 1, 10, 100, 2)
+        forged = content.replace(wanted, struct.pack("<iiii", 1, 10, 100, number))
+        assert forged != content
+        assert code_of(put(tmp_path, "a.e2e", forged)) == "oct.size"
+    # In the element itself only, not in the directory.
+    at = content.rindex(struct.pack("<iiii", 1, 10, 100, 2)) + 12
+    forged = content[:at] + struct.pack("<i", 1 << 30) + content[at + 4 :]
+    assert code_of(put(tmp_path, "a.e2e", forged)) == "oct.size"
 
 
 def test_e2e_that_turns_in_a_circle_or_is_cut_comes_to_an_end(tmp_path, clinic, planes):

@@ -177,6 +177,8 @@ def _take(content: bytes, start: int, series: dict[str, _Series], name: str) -> 
         if eye is not None:
             found.eyes.add(eye)
     elif kind == _IMAGE and kind_of_image == 1:
+        if not 0 <= slice_id // 2 <= MAX_SLICES:
+            raise ReadError(f"{name!r} names B-scan {slice_id // 2}.", code="oct.size")
         height, width = unpack("12xII", content, body, name)
         check_size(1, height, width, name)
         if body + 20 + 2 * height * width > len(content):
