@@ -103,3 +103,11 @@ def test_masks_are_frozen_paths_by_structure():
         record.masks["cup"] = ("/a/c.png",)
     assert pickle.loads(pickle.dumps(record)).masks == record.masks
     assert dict(StudyRecord(study_id="1").masks) == {}
+
+
+def test_places_of_b_scans_are_one_line_each():
+    volume = np.zeros((5, 16, 16), np.uint8)
+    assert Image(pixels=volume, modality="oct", frame_lines=np.zeros((5, 4)), device="Topcon").device == "Topcon"
+    with pytest.raises(InvalidInput) as error:
+        Image(pixels=volume, modality="oct", frame_lines=np.zeros((4, 4)))
+    assert error.value.code == "image.frame_lines"
