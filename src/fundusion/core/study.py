@@ -111,6 +111,7 @@ class StudyRecord:
         visit: Name or date of the visit.
         split: "train", "val" or "test" when the manifest says so.
         origin: Where the record stands, for messages: "manifest.csv:12".
+        notes: What was converted in reading the row: "meta.hba1c: 53 mmol/mol -> 7.00044 %".
     """
 
     study_id: str
@@ -123,6 +124,7 @@ class StudyRecord:
     visit: str | None = None
     split: str | None = None
     origin: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_identity(self.study_id, self.patient_id, self.laterality)
