@@ -15,6 +15,10 @@ def check(
     *,
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="Schema of the table: types, units, missing codes.")] = None,
+    propose: Annotated[
+        Path | None, typer.Option(help="Propose a schema from the cells; writes this TOML file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the whole answer as JSON.")] = None,
     fit_quality: Annotated[
         Path | None,
@@ -31,11 +35,19 @@ def check(
       fundusion check studies.csv
 
       fundusion check labelled.csv --fit-quality our_quality.json
+
+      fundusion check clinic.xlsx --propose schema.toml
+
+      fundusion check clinic.xlsx --schema schema.toml
     """
     try:
+        if propose is not None:
+            from .tables import propose as propose_table
+
+            raise typer.Exit(propose_table(manifest, propose))
         from ..datasets.folder import discover
 
-        found = discover([manifest], columns=columns, root=root)
+        found = discover([manifest], columns=columns, root=root, schema=schema)
         if fit_quality is not None:
             _fit_quality(list(found), fit_quality)
             return
@@ -46,6 +58,8 @@ def check(
             audit = check_records(list(found), progress=show)
         rejected = [(r.origin, r.code, r.message) for r in found.rejected]
         say(f"{len(found)} studies, {audit.patients} patients, {audit.files} files")
+        for note in found.notes[:20]:
+            say(f"- {note}")
         table([(k, v) for k, v in audit.modalities.items()], ("modality", "studies"))
         for name, counts in audit.labels.items():
             table([(k, v) for k, v in counts.items()], (f"label {name}", "studies"))

@@ -340,6 +340,18 @@ def recognise(header: str) -> tuple[str | None, str | None]:
     return None, None
 
 
+def recognise_within(header: str) -> str | None:
+    """Return the one quantity that a word of a header names, or None: "perkins_iop" is a kind of IOP.
+
+    Example:
+        >>> recognise_within("perkins_iop"), recognise_within("se_of_iop"), recognise_within("note")
+        ('iop', None, None)
+    """
+    words = [_name_key(w) for w in re.split(r"[\s_\-./]+", header)]
+    found = {_BY_NAME[w] for w in words if w in _BY_NAME}
+    return found.pop() if len(found) == 1 else None
+
+
 def convert(value: float, column: str, *, unit: str, to: str | None = None) -> float:
     """Return a value of a known quantity in another unit.
 

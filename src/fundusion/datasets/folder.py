@@ -29,6 +29,7 @@ def discover(
     columns: str | Path | None = None,
     modality: str = "cfp",
     root: str | Path | None = None,
+    schema: str | Path | None = None,
 ) -> Manifest:
     """Return the records of everything that was given, in a fixed order, each with its own identifier.
 
@@ -37,6 +38,7 @@ def discover(
         columns: Column map for tables.
         modality: What loose pictures are.
         root: Folder that image paths of tables are relative to.
+        schema: Schema for tables (types, units, missing codes); goes instead of a column map.
 
     Raises:
         InvalidInput: Nothing was given, or nothing usable was found (`input.empty`).
@@ -54,7 +56,7 @@ def discover(
         if path.is_dir():
             found = _folder(path, modality)
         elif path.suffix.lower() in TABLE_SUFFIXES:
-            found = read_manifest(path, columns=columns, root=root, on_bad_row="collect")
+            found = read_manifest(path, columns=columns, schema=schema, root=root, on_bad_row="collect")
         else:
             found = _files([path], path.parent, modality, given=True)
         records += found

@@ -74,6 +74,8 @@ def identifier(value: Any, column: str, *, strip: bool = False) -> str:
         return ""
     if _ROUNDED_ID.fullmatch(text):
         raise _rounded(column, text)
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
     hidden = next((c for c in text if unicodedata.category(c) in ("Cc", "Cf") or c == "\ufffd"), None)
     if hidden is not None or text != text.strip():
         what = "a space at an end" if hidden is None else f"the character U+{ord(hidden):04X}, which does not show"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ...core.errors import InvalidInput
@@ -30,7 +30,7 @@ def safe_path(text: str, folder: Path) -> str:
     bad = "\\" in text or text.startswith("~") or _SCHEME.match(text) is not None
     bad = bad or (not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cf") for c in text))
     if not bad:
-        parts = PurePosixPath(text).parts
+        parts = text.split("/")
         bad = ".." in parts or any(p.split(".")[0].casefold() in _DEVICES for p in parts)
     if not bad:
         try:

@@ -1,0 +1,61 @@
+"""`check --propose`: a schema written from the cells of a table, with the questions that they leave open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .screen import REJECTED, progress, say, table
+
+
+def propose(
+    manifest: Path,
+    target: Path,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    sheet: str | None = None,
+    merged: str = "refuse",
+) -> int:
+    """Write the proposed schema of a table, print what is open, and return the exit code.
+
+    Args:
+        manifest: Table of any column names.
+        target: TOML file; an existing one is refused, because it may hold decisions.
+        encoding: Encoding of a text file, when it is not certain.
+        delimiter: Delimiter, when it is not certain.
+        sheet: Sheet of a workbook with several.
+        merged: "fill" repeats the first cell of merged ranges.
+
+    Returns:
+        0 when the cells decide everything, 3 when a person must choose.
+
+    Raises:
+        InvalidInput: `output.exists`.
+    """
+    from ..core.durable import write_text
+    from ..core.errors import InvalidInput
+    from ..readers.manifest import TableOptions
+    from ..readers.manifest.propose import propose_schema
+
+    if target.exists():
+        raise InvalidInput(
+            f"{target.name!r} exists and may hold decisions.",
+            code="output.exists",
+            hint="Give another name, or remove it.",
+        )
+    options = TableOptions(encoding=encoding, delimiter=delimiter, sheet=sheet, merged=merged)
+    with progress("rows") as show:
+        proposal = propose_schema(manifest, options=options, progress=lambda done: show(done, done + 1))
+    write_text(target, proposal.text)
+    facts = ", ".join(f"{k} {v!r}" for k, v in proposal.facts.items() if k in ("encoding", "delimiter", "sheet"))
+    say(f"{proposal.rows} rows, {len(proposal.columns)} columns" + (f", {facts}" if facts else ""))
+    for line in (d for d in proposal.damaged if d):
+        say(f"! {line}")
+    if proposal.refused:
+        table([(c, r) for c, r in proposal.refused], ("column", "to be decided"))
+    say(f"Written: {target}")
+    if not proposal.refused:
+        say(f"Nothing is open. Read it, then: fundusion check {manifest.name} --schema {target.name}")
+        return 0
+    say(f"{len(proposal.refused)} questions are open: take the comment sign off one choice of each.")
+    return REJECTED
