@@ -19,6 +19,9 @@ def check(
     propose: Annotated[
         Path | None, typer.Option(help="Propose a schema from the cells; writes this TOML file.")
     ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text table, when it is not certain.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a text table, when it is not certain.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of a workbook with several.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the whole answer as JSON.")] = None,
     fit_quality: Annotated[
         Path | None,
@@ -41,13 +44,15 @@ def check(
       fundusion check clinic.xlsx --schema schema.toml
     """
     try:
-        if propose is not None:
-            from .tables import propose as propose_table
+        from .tables import options_of
+        from .tables import propose as propose_schema
 
-            raise typer.Exit(propose_table(manifest, propose))
+        options = options_of(encoding, delimiter, sheet)
+        if propose is not None:
+            raise typer.Exit(propose_schema(manifest, propose, options))
         from ..datasets.folder import discover
 
-        found = discover([manifest], columns=columns, root=root, schema=schema)
+        found = discover([manifest], columns=columns, root=root, schema=schema, options=options)
         if fit_quality is not None:
             _fit_quality(list(found), fit_quality)
             return

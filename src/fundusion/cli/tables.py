@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .screen import REJECTED, progress, say, table
 
+if TYPE_CHECKING:
+    from ..readers.manifest import TableOptions
 
-def propose(
-    manifest: Path,
-    target: Path,
-    *,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    sheet: str | None = None,
-    merged: str = "refuse",
-) -> int:
+
+def options_of(encoding: str | None, delimiter: str | None, sheet: str | None) -> TableOptions | None:
+    """Return how a table is written, or None when nothing was said about it."""
+    if encoding is None and delimiter is None and sheet is None:
+        return None
+    from ..readers.manifest import TableOptions
+
+    return TableOptions(
+        encoding=encoding, delimiter={"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter), sheet=sheet
+    )
+
+
+def propose(manifest: Path, target: Path, options: TableOptions | None = None) -> int:
     """Write the proposed schema of a table, print what is open, and return the exit code.
 
     Args:
         manifest: Table of any column names.
         target: TOML file; an existing one is refused, because it may hold decisions.
-        encoding: Encoding of a text file, when it is not certain.
-        delimiter: Delimiter, when it is not certain.
-        sheet: Sheet of a workbook with several.
-        merged: "fill" repeats the first cell of merged ranges.
+        options: Encoding, delimiter or sheet, when they are not certain.
 
     Returns:
         0 when the cells decide everything, 3 when a person must choose.
@@ -34,7 +38,6 @@ def propose(
     """
     from ..core.durable import write_text
     from ..core.errors import InvalidInput
-    from ..readers.manifest import TableOptions
     from ..readers.manifest.propose import propose_schema
 
     if target.exists():
@@ -43,7 +46,6 @@ def propose(
             code="output.exists",
             hint="Give another name, or remove it.",
         )
-    options = TableOptions(encoding=encoding, delimiter=delimiter, sheet=sheet, merged=merged)
     with progress("rows") as show:
         proposal = propose_schema(manifest, options=options, progress=lambda done: show(done, done + 1))
     write_text(target, proposal.text)

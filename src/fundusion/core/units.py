@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from . import acuity
 from .errors import InvalidInput
@@ -99,14 +100,14 @@ class KnownColumn:
         return None
 
 
-def _scaled(factor: float) -> dict[str, Conversion]:
+def _scaled(factor: float) -> dict[str, Any]:
     """Return both directions of a unit that is `factor` of the first unit."""
     return {"forward": lambda x: x * factor, "backward": lambda x: x / factor}
 
 
 def _pressure(low: float, high: float, usual: tuple[float, float], usual_kpa: tuple[float, float]) -> tuple[Unit, ...]:
     factor = PA_PER_MMHG / 1000
-    kpa = {"forward": lambda x: x / factor, "backward": lambda x: x * factor}
+    kpa: dict[str, Any] = {"forward": lambda x: x / factor, "backward": lambda x: x * factor}
     return (
         Unit(name="mmHg", low=low, high=high, usual=usual, spellings=("mm Hg", "毫米汞柱", "torr")),
         Unit(name="kPa", low=low * factor, high=high * factor, usual=usual_kpa, spellings=("千帕",), **kpa),

@@ -14,7 +14,7 @@ from ..readers.dicom import SUFFIXES as DICOM_SUFFIXES
 from ..readers.dicom import is_dicom, read_identity
 from ..readers.image import SUFFIXES as IMAGE_SUFFIXES
 from ..readers.manifest import SUFFIXES as TABLE_SUFFIXES
-from ..readers.manifest import Manifest, RejectedRow, read_manifest
+from ..readers.manifest import Manifest, RejectedRow, TableOptions, read_manifest
 
 _EYE = re.compile(r"(?:^|[_\-. ])(left|right|od|os|l|r)$", re.IGNORECASE)
 _EYES = {"left": Laterality.LEFT, "os": Laterality.LEFT, "l": Laterality.LEFT,
@@ -30,6 +30,7 @@ def discover(
     modality: str = "cfp",
     root: str | Path | None = None,
     schema: str | Path | None = None,
+    options: TableOptions | None = None,
 ) -> Manifest:
     """Return the records of everything that was given, in a fixed order, each with its own identifier.
 
@@ -39,6 +40,7 @@ def discover(
         modality: What loose pictures are.
         root: Folder that image paths of tables are relative to.
         schema: Schema for tables (types, units, missing codes); goes instead of a column map.
+        options: Encoding, delimiter and sheet of tables where they are not certain.
 
     Raises:
         InvalidInput: Nothing was given, or nothing usable was found (`input.empty`).
@@ -56,7 +58,9 @@ def discover(
         if path.is_dir():
             found = _folder(path, modality)
         elif path.suffix.lower() in TABLE_SUFFIXES:
-            found = read_manifest(path, columns=columns, schema=schema, root=root, on_bad_row="collect")
+            found = read_manifest(
+                path, columns=columns, schema=schema, root=root, on_bad_row="collect", options=options
+            )
         else:
             found = _files([path], path.parent, modality, given=True)
         records += found

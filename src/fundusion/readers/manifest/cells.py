@@ -131,6 +131,12 @@ def plain_cell(name: str, value: Any) -> float | str | None:
             code="table.decimal_comma",
             hint='Write numbers with a decimal point and no thousands mark, or declare decimal = "," in a schema.',
         )
+    if re.fullmatch(r"[+-]?\d+([.,]\d+)?\s*[%％]", text):
+        raise InvalidInput(
+            f"column {name!r} holds {text!r}, a number with its unit.",
+            code="table.unit_in_cell",
+            hint="Declare the column and its unit in a schema, or write the number alone.",
+        )
     return as_bound(text) or text
 
 

@@ -310,6 +310,9 @@ def _number(text: str, layout: str, book: _Book, where: str) -> Any:
     if _is_date(layout):
         return _moment(float(text), book.is_1904, where)
     number = float(text)
+    if "%" in re.sub(r'"[^"]*"|\\.', "", layout):
+        # What is shown as 7.2% is stored as 0.072; the cell is what people typed and see.
+        return f"{number * 100:.12g}%"
     if not number.is_integer():
         return number
     if abs(number) < 1e15 and re.fullmatch(r"0{2,}", layout):
