@@ -69,10 +69,7 @@ def check(
         for name, counts in audit.labels.items():
             table([(k, v) for k, v in counts.items()], (f"label {name}", "studies"))
         problems = [*audit.problems(), *(f"{o}: {c}: {m}" for o, c, m in rejected)]
-        for line in problems[:40]:
-            say(f"! {line}")
-        if len(problems) > 40:
-            say(f"! ... and {len(problems) - 40} more" + ("" if out else " (give --out to have all)"))
+        _say_problems(problems, complete=out is not None)
         if out is not None:
             write_json(out, {**audit.to_dict(), "rejected_rows": [list(r) for r in rejected]})
             say(f"Written: {out}")
@@ -85,6 +82,13 @@ def check(
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+
+
+def _say_problems(problems: list[str], *, complete: bool) -> None:
+    for line in problems[:40]:
+        say(f"! {line}")
+    if len(problems) > 40:
+        say(f"! ... and {len(problems) - 40} more" + ("" if complete else " (give --out to have all)"))
 
 
 def _fit_quality(records: list, target: Path) -> None:

@@ -97,7 +97,7 @@ def open_delimited(
         stream.close()
         raise InvalidInput(f"the header of {path.name!r} cannot be read: {error}.", code="manifest.damaged") from error
     header = _named(header, path.name)
-    return header, _delimited_rows(reader, header, stream, path.name), {"encoding": codec, "delimiter": found}
+    return header, _delimited_rows(reader, header, stream, (path.name, skipped)), {"encoding": codec, "delimiter": found}
 
 
 def _named(header: list[str], name: str) -> list[str]:
@@ -121,11 +121,11 @@ def check_header(header: list[str], name: str) -> None:
         raise InvalidInput(f"{name!r} names a column twice: {twice}.", code="manifest.columns")
 
 
-def _delimited_rows(reader: Any, header: list[str], stream: TextIO, name: str) -> Rows:
-    width = len(header)
+def _delimited_rows(reader: Any, header: list[str], stream: TextIO, origin: tuple[str, int]) -> Rows:
+    width, (name, skipped) = len(header), origin
     with stream:
         while True:
-            line = reader.line_num + 1
+            line = skipped + reader.line_num + 1
             try:
                 cells = next(reader)
             except StopIteration:
