@@ -77,7 +77,7 @@ def test_cells_that_contradict_their_rule(value, keys, why):
 def test_acuity_becomes_logmar(value, unit, logmar):
     got, notes = one(value, **VA, unit=unit)
     assert got == pytest.approx(logmar, abs=1e-5)
-    assert notes[0].startswith(f"meta.va: {value} {unit} -> 0.30")
+    assert notes[0].startswith(f"meta.va: {value} {unit} -> 0.3")
 
 
 def test_words_below_the_chart_stay_words_unless_asked():

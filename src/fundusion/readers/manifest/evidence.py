@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...core.acuity import low_vision_word
-from ...core.bound import as_bound
 from ...core.errors import InvalidInput
 from ...core.study import is_missing
 from ...core.units import KNOWN_COLUMNS, recognise, recognise_within
@@ -30,6 +29,7 @@ CODES = (-9999, -999, -99, -9, -1, 0, 88, 99, 888, 999, 8888, 9999)
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".ppm", ".gif", ".webp"}
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
+_SIGN = re.compile(r"[<>≤≥＜＞]=?\s*")
 _PRESSURE = re.compile(r"\d{2,3}\s*/\s*\d{2,3}")
 _FRACTION = re.compile(r"(20|6|5|4)\s*/\s*\d+(\.\d+)?")
 _WITH_UNIT = re.compile(r"([+-]?\d+(?:[.,]\d+)?)\s*([^\d\s.,/:-][^\d]*[^\s]*)")
@@ -131,9 +131,11 @@ class ColumnEvidence:
             self.notation[kind] += 1
             self._number(float(_point(text, kind)))
             return not looks_like_date(text) or self._count_date(text)
-        bound = as_bound(text)
-        if bound is not None:
-            self.bounds[text] += 1
+        sign = _SIGN.match(text)
+        if sign is not None and (kind := notation_of(text[sign.end() :])) is not None:
+            self.notation[kind] += kind != "plain"
+            if text in self.bounds or len(self.bounds) < MOST_WORDS:
+                self.bounds[text] += 1
             return True
         if self.quantity is not None and (match := _WITH_UNIT.fullmatch(text)):
             unit = KNOWN_COLUMNS[self.quantity].unit_named(match[2])
