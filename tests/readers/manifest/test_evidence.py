@@ -15,7 +15,24 @@ def seen(name, *cells):
 
 
 def test_kinds_of_cells_are_told_apart():
-    e = seen("x", "14.5", "14,5", "1,450", "<0.5", "2020-01-02", "3/4/50", "20/40", "130/80", "a.jpg", "OD", "word", "", "NA", None, 7)
+    e = seen(
+        "x",
+        "14.5",
+        "14,5",
+        "1,450",
+        "<0.5",
+        "2020-01-02",
+        "3/4/50",
+        "20/40",
+        "130/80",
+        "a.jpg",
+        "OD",
+        "word",
+        "",
+        "NA",
+        None,
+        7,
+    )
     assert (e.cells, e.empty, e.known) == (15, 2, 12)
     assert dict(e.notation) == {"plain": 2, "comma": 1, "either": 1}
     assert (e.date_cells, e.short_years, e.fractions, e.pressures, e.files, e.eyes) == (1, 1, 1, 1, 1, 1)
@@ -37,7 +54,11 @@ def test_codes_do_not_move_the_range():
 
 
 def test_headers():
-    assert (seen("眼压(kPa)").quantity, seen("眼压(kPa)").stated_unit, seen("眼压(kPa)").is_named) == ("iop", "kPa", True)
+    assert (seen("眼压(kPa)").quantity, seen("眼压(kPa)").stated_unit, seen("眼压(kPa)").is_named) == (
+        "iop",
+        "kPa",
+        True,
+    )
     assert (seen("perkins_iop").quantity, seen("perkins_iop").is_named) == ("iop", False)
 
 
@@ -55,7 +76,10 @@ def test_memory_does_not_grow_with_the_column():
     assert sum(sys.getsizeof(getattr(e, name)) for name in e.__dataclass_fields__) < 50_000
 
 
-@pytest.mark.parametrize(("text", "kind"), [("0.123", "plain"), ("1.450", "plain or group"), ("0,450", "comma"), ("1,45,0", None), ("1,2,3", None)])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("0.123", "plain"), ("1.450", "plain or group"), ("0,450", "comma"), ("1,45,0", None), ("1,2,3", None)],
+)
 def test_notations(text, kind):
     assert notation_of(text) == kind
 

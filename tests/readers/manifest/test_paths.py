@@ -36,7 +36,9 @@ def test_refused(folder, text):
     assert error.value.code == "manifest.path"
 
 
-@pytest.mark.parametrize("text", ["a.jpg", "sub/b.jpg", "near/c.jpg", "左眼/1.jpg", "a b.jpg", "%2e%2e/x.jpg", "x..y.jpg", "console.jpg"])
+@pytest.mark.parametrize(
+    "text", ["a.jpg", "sub/b.jpg", "near/c.jpg", "左眼/1.jpg", "a b.jpg", "%2e%2e/x.jpg", "x..y.jpg", "console.jpg"]
+)
 def test_taken(folder, text):
     assert safe_path(text, folder) == str(folder / text)
 

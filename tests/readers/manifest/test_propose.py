@@ -55,14 +55,19 @@ def test_a_clinic_table_from_proposal_to_records(tmp_path):
     assert all(c in error.value.message for c in ("视力: unit", "血压: unit", "诊断: to", "照片: to"))
 
     text = proposal.text
-    for column, line in (("视力", 'unit = "decimal"'), ("血压", 'unit = "mmHg"'), ("诊断", 'to = "label.'), ("照片", 'to = "cfp"')):
+    for column, line in (
+        ("视力", 'unit = "decimal"'),
+        ("血压", 'unit = "mmHg"'),
+        ("诊断", 'to = "label.'),
+        ("照片", 'to = "cfp"'),
+    ):
         text = choose(text, column, line)
     (tmp_path / "s.toml").write_text(text, "utf-8")
     manifest = read_manifest(path, schema=tmp_path / "s.toml")
     first = manifest[0]
     assert (first.study_id, first.patient_id, first.laterality) == ("00123_OD", "00123", "OD")
     assert first.metadata == {
-        "birth_date": "1950-12-25", "检查日期": "2020-04-03", "age": 69.0, "sex": "male", "hba1c": 7.2, "iop": 14.0,
+        "birth_date": "1950-12-25", "exam_date": "2020-04-03", "age": 69.0, "sex": "male", "hba1c": 7.2, "iop": 14.0,
         "va": pytest.approx(0.30103, abs=1e-5), "sbp": 130.0, "dbp": 80.0,
     }  # fmt: skip
     assert any(n.startswith("meta.va: 0,5 decimal -> 0.30103 logMAR") for n in first.notes)
@@ -131,7 +136,9 @@ def test_the_eight_letters_are_the_labels_of_odir(tmp_path):
 
 
 def test_json_lines_that_name_columns_late(tmp_path):
-    proposal = propose_schema(table(tmp_path, '{"patient_id": "1"}\n{"patient_id": "2", "meta": {"age": 60}}\n', "t.jsonl"))
+    proposal = propose_schema(
+        table(tmp_path, '{"patient_id": "1"}\n{"patient_id": "2", "meta": {"age": 60}}\n', "t.jsonl")
+    )
     assert columns_of(proposal)["meta.age"]["to"] == "meta.age"
 
 

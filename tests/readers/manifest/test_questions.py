@@ -81,7 +81,10 @@ def test_units_that_are_not_certain_are_asked_for(name, cells):
 
 
 def test_a_mixture_says_how_many_cells_are_which():
-    assert "50 numbers are usual only in % and 2 numbers are usual only in mmol/mol" in draft_of("HbA1c", [*GOOD, "53", "48"]).reasons[0]
+    assert (
+        "50 numbers are usual only in % and 2 numbers are usual only in mmol/mol"
+        in draft_of("HbA1c", [*GOOD, "53", "48"]).reasons[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,12 @@ def test_notations_that_are_certain(cells, expected):
 
 @pytest.mark.parametrize(
     ("cells", "key"),
-    [(["1,450", "2,300"], "decimal"), (["14,5", "14.5"], "decimal"), (["14,5", "1.450"], "thousands"), (["14,5", "1,234.5"], "decimal")],
+    [
+        (["1,450", "2,300"], "decimal"),
+        (["14,5", "14.5"], "decimal"),
+        (["14,5", "1.450"], "thousands"),
+        (["14,5", "1,234.5"], "decimal"),
+    ],
 )
 def test_notations_that_are_two_things(cells, key):
     draft = draft_of("x", cells)
@@ -128,7 +136,15 @@ def test_codes_that_may_be_values_are_asked_for(name, cells, codes):
     assert choices(draft, "missing") == [codes, []]
 
 
-@pytest.mark.parametrize(("name", "cells"), [("VF MD", ["-12.5", "-1", "-9", "0"]), ("age", ["88", "90", "70"]), ("x", ["0", "1", "9", "12"]), ("IOP", ["9", "14", "20"])])
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("VF MD", ["-12.5", "-1", "-9", "0"]),
+        ("age", ["88", "90", "70"]),
+        ("x", ["0", "1", "9", "12"]),
+        ("IOP", ["9", "14", "20"]),
+    ],
+)
 def test_values_that_only_look_like_codes(name, cells):
     assert "missing" not in draft_of(name, cells).open_keys
 

@@ -46,7 +46,14 @@ def test_cells_keep_their_type_and_digits(tmp_path):
     assert facts == {"sheet": "Sheet", "dates": "excel"}
     assert [n for n, _ in rows] == [2, 3, 5]
     first, second, last = (r for _, r in rows)
-    assert first == {"id": "00123", "n": 14.5, "t": "14.5", "b": True, "d": date(1950, 3, 4), "s": datetime(2020, 1, 2, 3, 4, 5)}
+    assert first == {
+        "id": "00123",
+        "n": 14.5,
+        "t": "14.5",
+        "b": True,
+        "d": date(1950, 3, 4),
+        "s": datetime(2020, 1, 2, 3, 4, 5),
+    }
     assert (second["id"], second["n"], second["s"], second["d"]) == (123, 0.1234567890123, time(8, 30), None)
     assert last == {"id": "x", "n": 5, "t": None, "b": None, "d": None, "s": None}
 
@@ -100,7 +107,12 @@ def test_several_sheets_are_asked_for(tmp_path):
 
 def test_merged_cells_are_refused_or_filled_never_empty(tmp_path):
     path = save(
-        tmp_path, ["id", "eye", "x"], ["p1", "OD", 1], [None, "OS", 2], ["p2", "OD", 3], edit=lambda b: b.active.merge_cells("A2:A3")
+        tmp_path,
+        ["id", "eye", "x"],
+        ["p1", "OD", 1],
+        [None, "OS", 2],
+        ["p2", "OD", 3],
+        edit=lambda b: b.active.merge_cells("A2:A3"),
     )
     with pytest.raises(InvalidInput, match="A2:A3") as error:
         read(path)
@@ -164,7 +176,16 @@ def test_rich_text_without_its_phonetic_reading(tmp_path):
 
 @pytest.mark.parametrize(
     ("layout", "is_date"),
-    [("yyyy-mm-dd", True), ("date", True), ("[h]:mm", True), ("0.00", False), ("General", False), ('0 "days"', False), ("[Red]0", False), ("#,##0", False)],
+    [
+        ("yyyy-mm-dd", True),
+        ("date", True),
+        ("[h]:mm", True),
+        ("0.00", False),
+        ("General", False),
+        ('0 "days"', False),
+        ("[Red]0", False),
+        ("#,##0", False),
+    ],
 )
 def test_formats_that_show_dates(layout, is_date):
     assert _is_date(layout) is is_date

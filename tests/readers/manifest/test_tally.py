@@ -36,7 +36,9 @@ def test_quantities_as_labels_are_not_spellings():
 def test_notes_on_units_ages_and_conversions():
     tally = Tally()
     for i, (age, glucose) in enumerate([(95.0, 5.5), (90.0, 126.0), (89.0, 7.0), (None, None)]):
-        tally.see_record(StudyRecord(study_id=str(i), metadata={"age": age, "glucose": glucose}, notes=("meta.va: 20/40 -> 0.3",)))
+        tally.see_record(
+            StudyRecord(study_id=str(i), metadata={"age": age, "glucose": glucose}, notes=("meta.va: 20/40 -> 0.3",))
+        )
     notes = tally.notes()
     assert "meta.va: 4 cells were converted; each record says how" in notes
     assert any("2 only in mmol/L and 1 only in mg/dL" in n for n in notes)

@@ -97,7 +97,11 @@ def open_delimited(
         stream.close()
         raise InvalidInput(f"the header of {path.name!r} cannot be read: {error}.", code="manifest.damaged") from error
     header = _named(header, path.name)
-    return header, _delimited_rows(reader, header, stream, (path.name, skipped)), {"encoding": codec, "delimiter": found}
+    return (
+        header,
+        _delimited_rows(reader, header, stream, (path.name, skipped)),
+        {"encoding": codec, "delimiter": found},
+    )
 
 
 def _named(header: list[str], name: str) -> list[str]:

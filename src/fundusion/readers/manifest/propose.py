@@ -26,6 +26,7 @@ _EITHER = {"id", "patient", "subject", "case", "no", "编号", "序号", "患者
 _SEX = {"sex", "gender", "patientsex", "patientgender", "性别"}
 _VISIT = {"visit", "visitno", "visitname", "就诊次数", "随访"}
 _BIRTH = re.compile(r"birth|dob|出生")
+_EXAM = re.compile(r"(exam|visit|检查|就诊).*(date|日期|时间)|dateof(exam|visit)")
 _DAY = re.compile(r"date|日期|时间|birth|dob|出生|day$")
 _REPORT = {"report", "reporttext", "findings", "description", "impression", "报告", "检查所见", "诊断描述", "描述"}
 _TWO_EYES = re.compile(r"(?:^|[\W_])(left|right|od|os)(?:$|[\W_])|左眼|右眼", re.IGNORECASE)
@@ -285,7 +286,8 @@ def _dates(draft: Draft, seen: ColumnEvidence, name: str, table: Table) -> bool:
     )
     if not serial and (days < 0.8 * seen.known or (not named and seen.numbers == seen.date_cells)):
         return False
-    draft.set("to", "meta.birth_date" if _BIRTH.search(name) else f"meta.{_slug(seen.name)}")
+    own = "birth_date" if _BIRTH.search(name) else "exam_date" if _EXAM.search(name) else _slug(seen.name)
+    draft.set("to", f"meta.{own}")
     if serial:
         serial_lines(draft, seen, table.facts.get("dates"))
     else:
@@ -304,9 +306,8 @@ def _content(draft: Draft, seen: ColumnEvidence, name: str) -> None:
         _target(draft, seen, f"meta.{seen.quantity if seen.is_named else _slug(seen.name)}", two_eyes)
         number_lines(draft, seen)
         if seen.low_vision:
-            draft.say(
-                f'{dict(seen.low_vision)} stay words; low_vision = "schulze-bonsel" or "holladay" gives some of them numbers'
-            )
+            words = ", ".join(f"{w} {n}" for w, n in seen.low_vision.items())
+            draft.say(f'{words}: words, unless low_vision = "schulze-bonsel" or "holladay" makes numbers of them')
     elif seen.pressures >= 0.8 * seen.known:
         draft.set("to", ["meta.sbp", "meta.dbp"], f"{seen.share(seen.pressures)} are systolic/diastolic")
         draft.set("type", "blood_pressure")

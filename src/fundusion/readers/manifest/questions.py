@@ -61,13 +61,20 @@ def toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def counted(number: int, word: str) -> str:
+    """Return a number with its word.
+
+    Example:
+        >>> counted(1, "cell"), counted(2, "cell")
+        ('1 cell', '2 cells')
+    """
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
 def number_lines(draft: Draft, seen: ColumnEvidence) -> None:
     """Write what a column of numbers decides and ask for the rest."""
-    draft.set(
-        "type",
-        "number",
-        f"{seen.share(seen.numbers + sum(seen.cell_units.values()) + sum(seen.bounds.values()))} are numbers",
-    )
+    amount = seen.numbers + seen.fractions + sum(seen.cell_units.values()) + sum(seen.bounds.values())
+    draft.set("type", "number", f"{seen.share(amount)} are numbers")
     _notation(draft, seen)
     unit = _unit(draft, seen)
     _codes(draft, seen, unit)
@@ -140,14 +147,14 @@ def _unit(draft: Draft, seen: ColumnEvidence) -> str | None:
         return None
     draft.set("unit", chosen, why)
     unit = known.unit_named(chosen or "")
-    if unit is not None:
+    if unit is not None and seen.numbers:
         inside = seen.plausible[unit.name]
-        draft.set("range", [unit.low, unit.high], f"{inside} of {seen.numbers} numbers are inside")
+        draft.set("range", [unit.low, unit.high], f"{inside} of {counted(seen.numbers, 'number')} inside")
         if seen.outside:
             shown = ", ".join(f"{x:g}" for x in sorted(seen.outside)[:3] + sorted(seen.outside)[3:][-3:])
             draft.say(f"outside and rejected, unless the range is wrong: {shown}")
-        if unit.name != known.unit:
-            draft.say(f"values are converted to {known.unit}; each record says so")
+    if unit is not None and unit.name != known.unit:
+        draft.say(f"values are converted to {known.unit}; each record says so")
     return chosen
 
 
@@ -197,7 +204,9 @@ def decide_unit(seen: ColumnEvidence, known: KnownColumn) -> tuple[str | None, s
 
 
 def _in_words(counts: dict[str, int]) -> str:
-    return " and ".join(f"{n} numbers are usual only in {u}" for u, n in counts.items())
+    return " and ".join(
+        f"{counted(n, 'number')} {'is' if n == 1 else 'are'} usual only in {u}" for u, n in counts.items()
+    )
 
 
 def _codes(draft: Draft, seen: ColumnEvidence, unit: str | None) -> None:
@@ -205,7 +214,7 @@ def _codes(draft: Draft, seen: ColumnEvidence, unit: str | None) -> None:
     found = {c: n for c, n in sorted(seen.codes.items()) if _is_suspicious(c, n, seen, known)}
     if not found:
         return
-    shown = ", ".join(f"{c} ({n} cells)" for c, n in found.items())
+    shown = ", ".join(f"{c} ({counted(n, 'cell')})" for c, n in found.items())
     others = f"{seen.low:g} to {seen.high:g}" if seen.low <= seen.high else "none"
     draft.ask(
         "missing",
