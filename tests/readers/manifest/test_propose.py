@@ -120,6 +120,12 @@ def test_two_columns_for_one_target_are_asked_for(tmp_path):
     assert columns_of(proposal)["HbA1c"]["quantity"] == "hba1c"
 
 
+def test_a_table_of_patients_is_not_taken_for_one_of_eyes(tmp_path):
+    words = "No column names an eye"
+    assert words in propose_schema(table(tmp_path, "patient_id,age\n1,60\n")).text
+    assert words not in propose_schema(table(tmp_path, "patient_id,eye\n1,OD\n")).text
+
+
 def test_damaged_rows_are_said(tmp_path):
     proposal = propose_schema(table(tmp_path, "a,b\n1\n2,3\n"))
     assert proposal.rows == 1

@@ -1,12 +1,18 @@
 """Every kind of table gives the same rows; Parquet keeps its types."""
 
+import json
+import random
+import zipfile
 from datetime import date
 from decimal import Decimal
 
+import openpyxl
 import polars
 import pytest
 
 from fundusion.core.errors import FundusionError, InvalidInput
+from fundusion.readers.manifest import read_manifest
+from fundusion.readers.manifest.propose import propose_schema
 from fundusion.readers.manifest.rows import TableOptions, known_rows, open_table
 
 
@@ -64,3 +70,71 @@ def test_what_is_no_table(tmp_path):
     assert code(tmp_path / "none.csv") == "file.missing"
     assert code(tmp_path / "none.parquet") == "file.missing"
     assert code(tmp_path / "t.ods") == "manifest.type"
+
+
+def seeds(folder):
+    """Write one good table of each kind."""
+    rows = [{"study_id": f"{i:03d}", "laterality": "OD", "meta.age": "60", "report": "左眼未见出血"} for i in range(20)]
+    frame = polars.DataFrame(rows)
+    frame.write_csv(folder / "a.csv")
+    frame.write_parquet(folder / "a.parquet")
+    (folder / "g.csv").write_bytes((folder / "a.csv").read_text("utf-8").encode("gb18030"))
+    (folder / "a.jsonl").write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), "utf-8")
+    book = openpyxl.Workbook()
+    book.active.append(["study_id", "visit", "meta.iop"])
+    for i in range(20):
+        book.active.append([f"{i:03d}", date(2020, 1, 2), 14.5])
+    book.save(folder / "a.xlsx")
+
+
+def mutated(data, chance):
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 2, 5, 30))):
+        place, kind = chance.randrange(len(changed) + 1), chance.random()
+        if kind < 0.6 and place < len(changed):
+            changed[place] = chance.randrange(256)
+        elif kind < 0.8:
+            changed[place:place] = bytes(chance.randrange(256) for _ in range(chance.randrange(8)))
+        elif kind < 0.92:
+            del changed[place : place + chance.randrange(20)]
+        else:
+            del changed[place:]
+    return bytes(changed)
+
+
+def mutate_into(path, seed, chance):
+    """Write a damaged copy; of a workbook every second time a part inside it, so that the archive itself is sound."""
+    if path.suffix != ".xlsx" or chance.random() < 0.5:
+        path.write_bytes(mutated(seed.read_bytes(), chance))
+        return
+    with zipfile.ZipFile(seed) as old, zipfile.ZipFile(path, "w") as new:
+        chosen = chance.choice([n for n in old.namelist() if n.startswith("xl/")])
+        for name in old.namelist():
+            new.writestr(name, mutated(old.read(name), chance) if name == chosen else old.read(name))
+
+
+def fuzz(tmp_path, count):
+    seeds(tmp_path)
+    chance = random.Random(11)
+    ends = {"read": 0, "refused": 0}
+    for name in ("a.csv", "g.csv", "a.jsonl", "a.xlsx", "a.parquet"):
+        path = tmp_path / f"mutant{(tmp_path / name).suffix}"
+        for _ in range(count):
+            mutate_into(path, tmp_path / name, chance)
+            for use in (lambda p: read_manifest(p, on_bad_row="collect"), propose_schema):
+                try:
+                    use(path)
+                    ends["read"] += 1
+                except FundusionError:
+                    ends["refused"] += 1
+    assert sum(ends.values()) == 10 * count
+    assert min(ends.values()) > 0
+
+
+def test_mutated_tables_end_in_a_defined_state(tmp_path):
+    fuzz(tmp_path, 30)
+
+
+@pytest.mark.slow
+def test_many_mutated_tables_end_in_a_defined_state(tmp_path):
+    fuzz(tmp_path, 2000)

@@ -105,7 +105,7 @@ def propose_schema(
     drafts = [_draft(e, flags, table) for e in columns.values()]
     _one_of_each(drafts)
     return Proposal(
-        text=_head(table, rows, damaged, options) + "\n".join(d.text for d in drafts),
+        text=_head(table, rows, damaged, options) + _eye_warning(drafts) + "\n".join(d.text for d in drafts),
         columns=tuple(
             ProposedColumn(source=d.source, open_keys=tuple(d.open_keys), reasons=tuple(d.reasons)) for d in drafts
         ),
@@ -130,6 +130,14 @@ def _head(table: Table, rows: int, damaged: list[str], options: TableOptions | N
         lines.append('merged = "fill"')
     lines += [f"# {note}" for note in table.notes]
     return "\n".join(lines) + "\n\n"
+
+
+def _eye_warning(drafts: list[Draft]) -> str:
+    """Say when rows are patients: an answer for two eyes is not the answer for one."""
+    targets = [line for d in drafts for line in d.lines if line.startswith("to = ")]
+    if any(t.startswith('to = "laterality"') for t in targets) or not any('"patient_id"' in t for t in targets):
+        return ""
+    return "# No column names an eye: rows are patients, and a label of a row may hold for one of two eyes only.\n\n"
 
 
 def _draft(seen: ColumnEvidence, flags: frozenset[str], table: Table) -> Draft:

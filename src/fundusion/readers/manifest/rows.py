@@ -96,7 +96,8 @@ def _open_parquet(path: Path) -> Table:
         schema = lazy.collect_schema()
     except FileNotFoundError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        _raise_if_no_damage(error)
         raise ReadError(f"{path.name!r} cannot be read as .parquet: {error}.", code="manifest.damaged") from error
     binary = [n for n, kind in schema.items() if kind == polars.Binary]
     if binary:
@@ -108,12 +109,19 @@ def _open_parquet(path: Path) -> Table:
     return Table(name=path.name, columns=None if nested else names, rows=_parquet_rows(lazy, path.name, names))
 
 
+def _raise_if_no_damage(error: BaseException) -> None:
+    """Let an interruption through; a panic of the native reader is no `Exception`, but means a damaged file."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+
+
 def _parquet_rows(lazy: Any, name: str, names: list[str]) -> Rows:
     start = 0
     while True:
         try:
             frame = lazy.slice(start, _BATCH).collect()
-        except Exception as error:
+        except BaseException as error:
+            _raise_if_no_damage(error)
             raise ReadError(f"{name!r} is damaged: {error}.", code="manifest.damaged") from error
         for i, row in enumerate(frame.iter_rows(), start + 2):
             cells = dict(zip(names, row, strict=True))

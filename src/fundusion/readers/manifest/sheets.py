@@ -6,7 +6,9 @@ Layout of the parts: ECMA-376 part 1, SpreadsheetML.
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -25,6 +27,13 @@ MAX_STRINGS = 512 << 20
 _MERGE = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=\"([A-Z]+\d+:[A-Z]+\d+)\"")
 _DATE_IDS = frozenset((*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)))
 _PLACE = re.compile(r"([A-Z]+)(\d+)")
+
+
+#: What a damaged archive or part raises on its way through the standard library.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, ParseError, EOFError, LookupError, ValueError, OverflowError, RuntimeError,
+    NotImplementedError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,9 @@ def open_sheet(
         book = _open_book(archive, path.name)
         chosen = _choose(book, sheet)
         ranges = _merged_ranges(book, chosen)
-    except (zipfile.BadZipFile, KeyError, ParseError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        lines = _lines(book, chosen, [b for _, b in ranges] if merged == "fill" else [])
+        _, first = next(lines, (0, {}))
+    except _DAMAGE as error:
         if isinstance(error, FundusionError):
             raise
         raise ReadError(f"{path.name!r} cannot be read as .xlsx: {error}.", code="manifest.damaged") from error
@@ -72,8 +83,6 @@ def open_sheet(
         )
     if ranges:
         notes.append(f"{len(ranges)} merged ranges of sheet {chosen!r} were filled with their first cell")
-    lines = _lines(book, chosen, [b for _, b in ranges])
-    _, first = next(lines, (0, {}))
     last = max((c for c, v in first.items() if str(v or "").strip()), default=0)
     header = ["" if first.get(c) is None else str(first[c]).strip() for c in range(1, last + 1)]
     check_header(header, path.name)
@@ -88,7 +97,9 @@ def _rows(lines: Iterator[tuple[int, dict[int, Any]]], header: list[str], name: 
                 number, cells = next(lines)
             except StopIteration:
                 return
-            except (ParseError, zipfile.BadZipFile, EOFError, ValueError, IndexError) as error:
+            except _DAMAGE as error:
+                if isinstance(error, FundusionError):
+                    raise
                 raise ReadError(f"{name!r} is damaged: {error}.", code="manifest.damaged") from error
             known = {c: v for c, v in cells.items() if v is not None and v != ""}
             if not known:
