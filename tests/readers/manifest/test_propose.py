@@ -160,5 +160,11 @@ def test_real_clinical_table(data_root):
     assert read_schema({"columns": {c: v if not v.get("undecided") else {"drop": True} for c, v in found.items()}})
 
 
+def test_labels_of_another_scale_are_said(tmp_path):
+    text = propose_schema(table(tmp_path, "study_id,label.dr_grade\n1,2\n2,5\n3,7.0\n")).text
+    assert "outside the set and rejected: '5', '7'" in text
+    assert tomllib.loads(text)["columns"]["label.dr_grade"]["levels"] == ["0", "1", "2", "3", "4"]
+
+
 def test_slugs():
     assert (_slug("HbA1c (%)"), _slug("眼压"), _slug("--")) == ("hba1c", "眼压", "column")

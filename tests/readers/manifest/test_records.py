@@ -281,7 +281,9 @@ def test_a_schema_and_a_column_map_are_not_given_together(tmp_path):
         == "schema.value"
     )
     (tmp_path / "s.toml").write_text('[columns.study_id]\nto = "study_id"\ntype = "identifier"\n')
-    assert refused(path, columns=tmp_path / "s.toml").code == "schema.value"
+    # What takes a column map takes a schema: training, evaluation and analysis need no option of their own.
+    assert len(read_manifest(path, columns=tmp_path / "s.toml")) == 1
+    assert refused(path, columns=tmp_path / "s.toml", schema=tmp_path / "s.toml").code == "schema.value"
     assert len(read_manifest(path, schema=tmp_path / "s.toml")) == 1
 
 

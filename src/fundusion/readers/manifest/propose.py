@@ -382,6 +382,10 @@ def _levels(draft: Draft, seen: ColumnEvidence, task: Any) -> None:
     levels = sorted(set(plain.values()), key=lambda w: (len(w), w))
     draft.set("levels", list(task.labels) if task is not None else levels)
     changed = {w: to for w, to in plain.items() if w != to}
+    outside = [w for w in levels if task is not None and w not in task.labels]
+    if outside:
+        draft.say(f"outside the set and rejected: {', '.join(map(repr, outside[:8]))}")
+    changed = {w: to for w, to in changed.items() if to not in outside}
     if any(len(g) > 1 for g in _spellings(seen.words)):
         draft.ask(
             "map",

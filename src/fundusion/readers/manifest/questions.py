@@ -140,7 +140,11 @@ def _unit(draft: Draft, seen: ColumnEvidence) -> str | None:
         draft.set("quantity", seen.quantity, known.title)
     chosen, why, question = decide_unit(seen, known)
     if question:
-        choices = [(f"unit = {toml(u.name)}", _support(seen, u.name)) for u in known.units]
+        choices = [
+            (f"unit = {toml(u.name)}", _support(seen, u.name))
+            for u in known.units
+            if seen.fractions or u.name != "Snellen"
+        ]
         draft.ask(
             "unit", question, [*choices, ('unit_column = "..."', "when another column says the unit of each row")]
         )

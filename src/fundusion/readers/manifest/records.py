@@ -187,6 +187,8 @@ def stream_manifest(
         raise InvalidInput(
             "a schema names the target of every column; give it or a column map, not both.", code="schema.value"
         )
+    if schema is None and _is_schema(columns):
+        columns, schema = None, columns
     rules = read_schema(schema) if schema is not None else None
     chosen = options or (rules.options if rules else None)
     return RecordStream(
@@ -214,7 +216,8 @@ def read_manifest(
 
     Args:
         path: `.csv`, `.tsv`, `.xlsx`, `.parquet` or `.jsonl`.
-        columns: Map from column of the file to column above ("" drops it), or a TOML file with a table `[columns]`.
+        columns: Map from column of the file to column above ("" drops it), or a TOML file with a table `[columns]`; a file that
+            is a schema is taken as one, so that whatever takes a column map takes a schema.
         schema: Type, unit, missing codes and target of every column; a TOML file, or its content. Conversions are written into
             `StudyRecord.notes`.
         root: Folder that image paths are relative to and must stay in; None takes the folder of the table.
@@ -361,6 +364,17 @@ def _label(key: str, value: Any) -> Any:
     return text
 
 
+def _is_schema(columns: Mapping[str, Any] | str | Path | None) -> bool:
+    """Return whether a file that was given as a column map describes its columns in tables of their own."""
+    if columns is None or isinstance(columns, Mapping):
+        return False
+    try:
+        named = tomllib.loads(Path(columns).read_text("utf-8")).get("columns")
+    except (OSError, ValueError):
+        return False
+    return isinstance(named, Mapping) and any(isinstance(v, Mapping) for v in named.values())
+
+
 def _column_map(columns: Mapping[str, str] | str | Path | None) -> dict[str, str]:
     if columns is None:
         return {}
@@ -368,12 +382,6 @@ def _column_map(columns: Mapping[str, str] | str | Path | None) -> dict[str, str
         return dict(columns)
     try:
         table = tomllib.loads(Path(columns).read_text("utf-8"))["columns"]
-        if any(isinstance(v, Mapping) for v in table.values()):
-            raise InvalidInput(
-                f"{Path(columns).name!r} is a schema and not a column map.",
-                code="schema.value",
-                hint="Give it as `schema`.",
-            )
     except FileNotFoundError as error:
         raise ReadError(f"no column map {Path(columns).name!r}.", code="file.missing") from error
     except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError, AttributeError) as error:
