@@ -52,7 +52,15 @@ def check(
             raise typer.Exit(propose_schema(manifest, propose, options))
         from ..datasets.folder import discover
 
-        found = discover([manifest], columns=columns, root=root, schema=schema, options=options)
+        with progress("rows") as show:
+            found = discover(
+                [manifest],
+                columns=columns,
+                root=root,
+                schema=schema,
+                options=options,
+                progress=lambda done: show(done, 0),
+            )
         if fit_quality is not None:
             _fit_quality(list(found), fit_quality)
             return

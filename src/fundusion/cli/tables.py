@@ -47,7 +47,7 @@ def propose(manifest: Path, target: Path, options: TableOptions | None = None) -
             hint="Give another name, or remove it.",
         )
     with progress("rows") as show:
-        proposal = propose_schema(manifest, options=options, progress=lambda done: show(done, done + 1))
+        proposal = propose_schema(manifest, options=options, progress=lambda done: show(done, 0))
     write_text(target, proposal.text)
     facts = ", ".join(f"{k} {v!r}" for k, v in proposal.facts.items() if k in ("encoding", "delimiter", "sheet"))
     say(f"{proposal.rows} rows, {len(proposal.columns)} columns" + (f", {facts}" if facts else ""))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import FundusionError, InvalidInput, ReadError
 from ..core.registry import datasets
@@ -31,6 +32,7 @@ def discover(
     root: str | Path | None = None,
     schema: str | Path | None = None,
     options: TableOptions | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Manifest:
     """Return the records of everything that was given, in a fixed order, each with its own identifier.
 
@@ -41,6 +43,7 @@ def discover(
         root: Folder that image paths of tables are relative to.
         schema: Schema for tables (types, units, missing codes); goes instead of a column map.
         options: Encoding, delimiter and sheet of tables where they are not certain.
+        progress: Called with the rows of a table that are done, now and then.
 
     Raises:
         InvalidInput: Nothing was given, or nothing usable was found (`input.empty`).
@@ -59,7 +62,13 @@ def discover(
             found = _folder(path, modality)
         elif path.suffix.lower() in TABLE_SUFFIXES:
             found = read_manifest(
-                path, columns=columns, schema=schema, root=root, on_bad_row="collect", options=options
+                path,
+                columns=columns,
+                schema=schema,
+                root=root,
+                on_bad_row="collect",
+                options=options,
+                progress=progress,
             )
         else:
             found = _files([path], path.parent, modality, given=True)

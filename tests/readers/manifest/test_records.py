@@ -349,6 +349,13 @@ def test_a_million_rows_in_flat_memory(tmp_path):
     assert max(marks[1:]) - marks[0] < 60, marks
 
 
+def test_progress_is_told(tmp_path):
+    big_table(tmp_path / "t.csv", 4500)
+    seen = []
+    collected(tmp_path / "t.csv", progress=seen.append)
+    assert seen == [2000, 4000]
+
+
 def test_readers_of_manifests_take_streams_apart_from_lists(tmp_path):
     items = list(stream_manifest(table(tmp_path, "study_id\n1\n1\n")))
     assert [i.study_id for i in items] == ["1"]

@@ -64,6 +64,19 @@ def test_damaged_rows_are_left_out_of_known_rows(tmp_path):
     assert kinds == [InvalidInput, dict]
 
 
+def test_a_file_that_changes_under_the_reader_is_an_error_of_the_file(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("study_id,report\n" + "".join(f"{i},{'x' * 100}\n" for i in range(5000)))
+    table = open_table(path)
+    with path.open("r+b") as stream:
+        stream.seek(300_000)
+        stream.write(b"\xff\xfe")
+    with pytest.raises(FundusionError) as error:
+        list(table.rows)
+    assert error.value.code == "table.encoding"
+    assert "changed" in error.value.message
+
+
 def test_what_is_no_table(tmp_path):
     (tmp_path / "d.csv").mkdir()
     assert code(tmp_path / "d.csv") == "manifest.type"

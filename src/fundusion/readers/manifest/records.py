@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import logging
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -207,6 +207,7 @@ def read_manifest(
     root: str | Path | None = None,
     on_bad_row: str = "refuse",
     options: TableOptions | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Manifest:
     """Return the records of a table.
 
@@ -223,6 +224,7 @@ def read_manifest(
         root: Folder that image paths are relative to and must stay in; None takes the folder of the table.
         on_bad_row: "refuse" ends at the first bad row; "collect" lists bad rows in `Manifest.rejected`.
         options: Encoding, delimiter, sheet; None takes those of the schema, else what is found out and certain.
+        progress: Called with the number of rows done, now and then.
 
     Raises:
         ReadError: The file cannot be read, or its encoding is not certain.
@@ -235,6 +237,8 @@ def read_manifest(
     records: list[StudyRecord] = []
     rejected: list[RejectedRow] = []
     for item in stream:
+        if progress is not None and stream.counts["rows"] % 2000 == 0:
+            progress(stream.counts["rows"])
         if isinstance(item, StudyRecord):
             records.append(item)
             continue

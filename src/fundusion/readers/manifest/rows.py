@@ -70,13 +70,13 @@ def open_table(path: str | Path, options: TableOptions | None = None) -> Table:
             raise ReadError(f"{path.name!r} is no file.", code="manifest.type", hint="Give the table itself.")
         if suffix in (".csv", ".tsv"):
             columns, rows, facts = open_delimited(path, encoding=options.encoding, delimiter=options.delimiter)
-            return Table(name=path.name, columns=columns, rows=rows, facts=facts)
+            return Table(name=path.name, columns=columns, rows=_guarded(rows, path.name), facts=facts)
         if suffix == ".jsonl":
             rows, facts = open_json_lines(path, encoding=options.encoding)
-            return Table(name=path.name, columns=None, rows=rows, facts=facts)
+            return Table(name=path.name, columns=None, rows=_guarded(rows, path.name), facts=facts)
         if suffix == ".xlsx":
             columns, rows, facts, notes = open_sheet(path, sheet=options.sheet, merged=options.merged)
-            return Table(name=path.name, columns=columns, rows=rows, facts=facts, notes=notes)
+            return Table(name=path.name, columns=columns, rows=_guarded(rows, path.name), facts=facts, notes=notes)
         return _open_parquet(path)
     except FileNotFoundError as error:
         raise ReadError(f"no table {path.name!r}.", code="file.missing", hint="Check the path.") from error
@@ -86,6 +86,22 @@ def open_table(path: str | Path, options: TableOptions | None = None) -> Table:
         raise ReadError(f"{path.name!r} may not be read.", code="file.permission") from error
     except OSError as error:
         raise ReadError(f"{path.name!r} cannot be read: {error.strerror}.", code="file.unreadable") from error
+
+
+def _guarded(rows: Rows, name: str) -> Rows:
+    """Yield rows; a file that changes or fails under the reader is an error of the file, not of the program."""
+    try:
+        yield from rows
+    except FundusionError:
+        raise
+    except UnicodeError as error:
+        raise ReadError(
+            f"{name!r} changed while it was read: {error.reason if isinstance(error, UnicodeDecodeError) else error}.",
+            code="table.encoding",
+            hint="Read it again when nothing writes to it.",
+        ) from error
+    except OSError as error:
+        raise ReadError(f"{name!r} cannot be read: {error.strerror}.", code="file.unreadable") from error
 
 
 def _open_parquet(path: Path) -> Table:
