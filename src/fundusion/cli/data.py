@@ -44,23 +44,13 @@ def check(
       fundusion check clinic.xlsx --schema schema.toml
     """
     try:
-        from .tables import options_of
+        from .tables import options_of, read_table
         from .tables import propose as propose_schema
 
         options = options_of(encoding, delimiter, sheet)
         if propose is not None:
             raise typer.Exit(propose_schema(manifest, propose, options))
-        from ..datasets.folder import discover
-
-        with progress("rows") as show:
-            found = discover(
-                [manifest],
-                columns=columns,
-                root=root,
-                schema=schema,
-                options=options,
-                progress=lambda done: show(done, 0),
-            )
+        found = read_table(manifest, columns=columns, root=root, schema=schema, options=options)
         if fit_quality is not None:
             _fit_quality(list(found), fit_quality)
             return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .screen import REJECTED, progress, say, table
 
 if TYPE_CHECKING:
-    from ..readers.manifest import TableOptions
+    from ..readers.manifest import Manifest, TableOptions
 
 
 def options_of(encoding: str | None, delimiter: str | None, sheet: str | None) -> TableOptions | None:
@@ -20,6 +20,14 @@ def options_of(encoding: str | None, delimiter: str | None, sheet: str | None) -
     return TableOptions(
         encoding=encoding, delimiter={"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter), sheet=sheet
     )
+
+
+def read_table(manifest: Path, **how: Any) -> Manifest:
+    """Return the records of whatever was given, telling the rows that are done."""
+    from ..datasets.folder import discover
+
+    with progress("rows") as show:
+        return discover([manifest], progress=lambda done: show(done, 0), **how)
 
 
 def propose(manifest: Path, target: Path, options: TableOptions | None = None) -> int:
