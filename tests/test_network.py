@@ -88,6 +88,17 @@ def test_modality_dropout_hides_but_never_everything():
     assert kept["table"][500:].all()
 
 
+def test_varying_dropout_makes_both_complete_and_lonely_studies_common():
+    present = {m: torch.ones(4000, dtype=torch.bool) for m in ("cfp", "oct", "text", "table")}
+    left = torch.stack(
+        list(drop_modalities(present, 0.8, vary=True, generator=torch.Generator().manual_seed(0)).values())
+    ).sum(0)
+    assert left.min() >= 1
+    # All four survive with the mean of (1 - r)^4 for r from 0 to 0.8: 0.25. One rate of 0.4 would give 0.13.
+    assert abs((left == 4).float().mean() - 0.25) < 0.03
+    assert (left == 1).float().mean() > 0.2
+
+
 def test_seed_makes_the_same_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()

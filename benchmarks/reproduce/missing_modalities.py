@@ -6,7 +6,7 @@
    and two need two of them (`fundusion.datasets.synthetic`). 70 / 15 / 15 % of patients train / validate / test.
 2. One encoder per modality is trained on complete eyes and frozen. All methods read the same features.
 3. Every method is trained by the same loop on training eyes of which 30 % of the modalities are hidden, for the same
-   number of steps. `zero imputation` is what AutoGluon-MM does: an absent modality is a vector of zeros that the network
+   number of steps; the house hides more of them at random, as it does by default. `zero imputation` is what AutoGluon-MM does: an absent modality is a vector of zeros that the network
    takes for real. `best single` answers each label from the modality that was best on validation among those present.
 4. Test eyes lose each modality with the stated probability and keep at least one.
 """
@@ -34,7 +34,7 @@ from fundusion.network import build_network, drop_modalities, load_network
 from fundusion.objectives.classification import multilabel
 from fundusion.train import train
 from fundusion.train.calibrate import fit_reliability
-from fundusion.train.config import parse_config
+from fundusion.train.config import NetworkConfig, parse_config
 from fundusion.train.data import prepare_set
 from fundusion.train.evaluation import Encoded, encode_rows
 
@@ -43,6 +43,7 @@ MODALITIES = ("cfp", "oct", "text", "table")
 METHODS = ("concat", "gated", "cross_attention", "bottleneck", "late", "evidential")
 RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 TRAIN_RATE = 0.3
+MODALITY_DROPOUT = NetworkConfig.model_fields["modality_dropout"].default
 EXPERTS = {
     "data": {"side": 64},
     "network": {
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/drawn"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/missing_modalities.json"))
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=4)
     arguments = parser.parse_args()
     records = drawn(arguments.work / "eyes", arguments.eyes)
     experts, parts = encoded(records, arguments.work / "experts")
@@ -184,7 +185,7 @@ def fit(name: str, experts, parts: dict, steps: int, seed: int) -> nn.Module:
         features, seen = rows_of(found.features, presence, index)
         if name != "zero imputation":
             # Modality dropout is on by default in the house; the peer has none.
-            seen = drop_modalities(seen, 0.25, generator=generator)
+            seen = drop_modalities(seen, MODALITY_DROPOUT, vary=True, generator=generator)
         loss = multilabel(model.train()(features, seen), y[index])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

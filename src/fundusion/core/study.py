@@ -50,6 +50,9 @@ class Image:
         laterality: The eye the file itself names (DICOM tag), to be compared with the record.
         notes: Codes of harmless oddities found in reading, such as `image.missing_eoi` or `orientation.mirrored`.
         digest: SHA-256 of the bytes of the file it came from, hexadecimal.
+        device: Maker and model of the camera, such as "Topcon DRI OCT Triton"; never a serial number.
+        frame_lines: For a volume, `(D, 4)` float64: row and column of the first A-scan of each B-scan on the localiser
+            image, row and column of the last, in pixels of that image; None when the file does not tell.
     """
 
     pixels: npt.NDArray[Any]
@@ -59,6 +62,8 @@ class Image:
     laterality: Laterality | None = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    device: str | None = None
+    frame_lines: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         _check_modalities({self.modality: None})
@@ -74,6 +79,11 @@ class Image:
             raise InvalidInput("planar pixels must be uint8; scale 16-bit data first.", code="image.dtype")
         if self.spacing_um is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing_um):
             raise InvalidInput(f"spacing must be positive and finite, got {self.spacing_um}.", code="image.spacing")
+        if self.frame_lines is not None and self.frame_lines.shape != (len(pixels), 4):
+            raise InvalidInput(
+                f"frame_lines of {len(pixels)} B-scans must have shape ({len(pixels)}, 4), got {self.frame_lines.shape}.",
+                code="image.frame_lines",
+            )
 
     @property
     def is_volume(self) -> bool:

@@ -62,8 +62,8 @@ class NetworkConfig(_Section):
     #: Name, or a table with `name` and options.
     fusion: str | dict[str, Any] = "gated"
     embed_dim: int = Field(default=256, ge=4)
-    #: Probability that a present modality is hidden in a step.
-    modality_dropout: float = Field(default=0.25, ge=0, lt=1)
+    #: Greatest probability that a present modality is hidden in a step; each study draws its own below it.
+    modality_dropout: float = Field(default=0.75, ge=0, lt=1)
     head_dropout: float = Field(default=0.0, ge=0, lt=1)
     #: full trains everything, lora adapters of the image and text encoders, frozen neither.
     encoder: Literal["full", "lora", "frozen"] = "full"

@@ -140,7 +140,7 @@ class Step:
             return self._mixed(batch, pictures, generator, numpy_generator)
         presence = {m: p for m, p in batch.presence().items() if m in self.network.encoders}
         if self.network.spec.modality_dropout > 0:
-            presence = drop_modalities(presence, self.network.spec.modality_dropout, generator=generator)
+            presence = drop_modalities(presence, self.network.spec.modality_dropout, vary=True, generator=generator)
         return self._of(self.network.fuse(self.network.encode(batch), presence), batch.targets)
 
     def _mixed(
