@@ -111,3 +111,18 @@ def test_other_parts_of_the_same_set_are_named(trees, tmp_path):
     found = discover([tmp_path])
     assert len(found) == 3
     assert "it also holds idrid.segmentation" in found.notes
+
+
+def test_a_vendor_file_with_both_eyes_is_one_study_per_eye(tmp_path, monkeypatch):
+    (tmp_path / "scan.E2E").write_bytes(b"content is read by the reader")
+    (tmp_path / "broken.vol").write_bytes(b"nothing of that kind")
+    real = folder.eyes_of
+    both = (Laterality.RIGHT, Laterality.LEFT, Laterality.RIGHT)
+    monkeypatch.setattr(folder, "eyes_of", lambda path: both if Path(path).suffix == ".E2E" else real(path))
+    found = discover([tmp_path])
+    assert [(r.study_id, r.laterality) for r in found] == [
+        ("scan.E2E_OD", Laterality.RIGHT),
+        ("scan.E2E_OS", Laterality.LEFT),
+    ]
+    assert all(r.images == {"oct": (str(tmp_path / "scan.E2E"),)} for r in found)
+    assert [(r.study_id, r.code) for r in found.rejected] == [("broken.vol", "oct.damaged")]

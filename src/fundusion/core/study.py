@@ -125,6 +125,7 @@ class StudyRecord:
             What the grey levels mean is on the card of the set.
         split: "train", "val" or "test" when the manifest says so.
         origin: Where the record stands, for messages: "manifest.csv:12".
+        notes: What was converted in reading the row: "meta.hba1c: 53 mmol/mol -> 7.00044 %".
     """
 
     study_id: str
@@ -138,6 +139,7 @@ class StudyRecord:
     masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str | None = None
     origin: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_identity(self.study_id, self.patient_id, self.laterality)
