@@ -1,11 +1,14 @@
 """Whatever a person points at becomes records in a fixed order with names of their own."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from fundusion.core.errors import FundusionError
 from fundusion.core.vocabulary import Laterality
+from fundusion.datasets import folder
 from fundusion.datasets.folder import discover
 
 

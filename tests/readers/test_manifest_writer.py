@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -91,7 +92,10 @@ def test_nothing_found_is_not_the_same_as_not_annotated(tmp_path):
     assert [r.labels.get("f") for r in again] == ["none", None, "x"]
 
 
-names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
+# A number such as 1.2E+17 is an identifier that lost its digits in a spreadsheet; it is refused, which another test shows.
+names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12).filter(
+    lambda t: not re.fullmatch(r"[+-]?\d+([.,]\d+)?[eE]\+\d+", t)
+)
 
 
 @settings(max_examples=40, deadline=None)

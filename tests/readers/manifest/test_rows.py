@@ -132,7 +132,8 @@ def fuzz(tmp_path, count):
     ends = {"read": 0, "refused": 0}
     for name in ("a.csv", "g.csv", "a.jsonl", "a.xlsx", "a.parquet"):
         path = tmp_path / f"mutant{(tmp_path / name).suffix}"
-        for _ in range(count):
+        # A Parquet file is tried by a child process first, which takes a while.
+        for _ in range(count if path.suffix != ".parquet" else max(30, count // 10)):
             mutate_into(path, tmp_path / name, chance)
             for use in (lambda p: read_manifest(p, on_bad_row="collect"), propose_schema):
                 try:
@@ -140,7 +141,7 @@ def fuzz(tmp_path, count):
                     ends["read"] += 1
                 except FundusionError:
                     ends["refused"] += 1
-    assert sum(ends.values()) == 10 * count
+    assert sum(ends.values()) == 8 * count + 2 * max(30, count // 10)
     assert min(ends.values()) > 0
 
 

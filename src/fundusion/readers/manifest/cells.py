@@ -24,7 +24,8 @@ _FORMULA_ERRORS = frozenset({"#div/0!", "#value!", "#ref!", "#name?", "#num!", "
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _GROUPED = re.compile(r"[+-]?\d{1,3}([ ,.'\u00a0\u202f]\d{3})+([.,]\d+)?")
-_ROUNDED_ID = re.compile(r"[+-]?\d+([.,]\d+)?[eE]\+?\d+")
+#: What spreadsheets and data frames write for a long number; an identifier such as 12E3 has no plus sign.
+_ROUNDED_ID = re.compile(r"[+-]?\d+([.,]\d+)?[eE]\+\d+")
 
 
 def text_of(value: Any) -> str:

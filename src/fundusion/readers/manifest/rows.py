@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,20 @@ from .sheets import open_sheet
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".jsonl")
 #: Rows of a Parquet file that are in memory at a time.
 _BATCH = 20_000
+#: A damaged Parquet file can make the native reader abort the whole process; one that a child reads to its end is safe to read.
+_PROBE = f"""
+import sys
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+except ImportError:
+    pass
+import polars
+lazy, start = polars.scan_parquet(sys.argv[1]), 0
+while len(lazy.slice(start, {_BATCH}).collect()) == {_BATCH}:
+    start += {_BATCH}
+"""
+_PROBE_SECONDS = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +132,7 @@ def _open_parquet(path: Path) -> Table:
     except BaseException as error:
         _raise_if_no_damage(error)
         raise ReadError(f"{path.name!r} cannot be read as .parquet: {error}.", code="manifest.damaged") from error
+    _survive(path)
     binary = [n for n, kind in schema.items() if kind == polars.Binary]
     if binary:
         raise InvalidInput(
@@ -123,6 +141,28 @@ def _open_parquet(path: Path) -> Table:
     names = [n.strip() for n in schema.names()]
     nested = any(isinstance(kind, polars.Struct) for kind in schema.values())
     return Table(name=path.name, columns=None if nested else names, rows=_parquet_rows(lazy, path.name, names))
+
+
+def _survive(path: Path) -> None:
+    """Read the file once in a process that may die of it.
+
+    Raises:
+        ReadError: It died, failed, or took too long.
+    """
+    command = [sys.executable, "-I", "-c", _PROBE, str(path.absolute())]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, "POLARS_MAX_THREADS": "1"}, timeout=_PROBE_SECONDS, check=False, **quiet
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ReadError(
+            f"{path.name!r} could not be read within {_PROBE_SECONDS} s.",
+            code="manifest.damaged",
+            hint="Write it again.",
+        ) from error
+    if done.returncode != 0:
+        raise ReadError(f"{path.name!r} is damaged.", code="manifest.damaged", hint="Write it again.")
 
 
 def _raise_if_no_damage(error: BaseException) -> None:
