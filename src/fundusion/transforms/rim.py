@@ -69,7 +69,7 @@ def fit_circle(outline: npt.NDArray[np.float64], *, frame: tuple[int, ...]) -> C
     centers, radii = centers[sensible], radii[sensible]
     if not len(radii):
         return None
-    best = _most_voted(points[:: max(1, len(points) // 128)], centers, radii)
+    best = _most_voted(points[:: max(1, len(points) // 200)], centers, radii)
     row, column, radius = float(centers[best, 0]), float(centers[best, 1]), float(radii[best])
     for tolerance in (2.0, 1.5, 1.25):
         near = points[np.abs(_distances(points, row, column) - radius) < tolerance]
@@ -133,7 +133,7 @@ def _most_voted(
 
 def _through_triples(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     count = len(points)
-    starts = np.unique(np.linspace(0, count - 1, min(count, 48)).astype(int))
+    starts = np.unique(np.linspace(0, count - 1, min(count, 72)).astype(int))
     triples = [
         (starts, (starts + int(count * a)) % count, (starts + int(count * b)) % count)
         for a, b in ((1 / 3, 2 / 3), (0.25, 0.5), (0.2, 0.45), (1 / 6, 1 / 3), (0.1, 0.5), (0.08, 0.16))
