@@ -50,6 +50,8 @@ class Image:
         laterality: The eye the file itself names (DICOM tag), to be compared with the record.
         notes: Codes of harmless oddities found in reading, such as `image.missing_eoi` or `orientation.mirrored`.
         digest: SHA-256 of the bytes of the file it came from, hexadecimal.
+        reduction: Full-resolution pixels per pixel along each axis, when the file was reduced while it was decoded.
+        full_shape: (height, width) of the picture in the file, when that is not the shape of `pixels`.
     """
 
     pixels: npt.NDArray[Any]
@@ -59,9 +61,13 @@ class Image:
     laterality: Laterality | None = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    reduction: int = 1
+    full_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _check_modalities({self.modality: None})
+        if self.reduction < 1 or (self.reduction > 1 and self.full_shape is None):
+            raise InvalidInput("a reduced image needs a whole reduction and its full shape.", code="image.shape")
         pixels = self.pixels
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or 0 in pixels.shape:
             shape = getattr(pixels, "shape", type(pixels).__name__)

@@ -192,7 +192,9 @@ def _difference_from_border(small: npt.NDArray[np.uint8], border: _Border) -> np
     apart = [
         cv2.LUT(
             np.ascontiguousarray(small[..., c]),
-            np.clip((np.float32(-1) if white else np.float32(1)) * (values - np.float32(color)), 0, 255).astype(np.uint8),
+            np.clip((np.float32(-1) if white else np.float32(1)) * (values - np.float32(color)), 0, 255).astype(
+                np.uint8
+            ),
         )
         for c, color in enumerate(border.color)
     ]
@@ -253,7 +255,9 @@ def _ellipse(region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ..
     sides = np.array([height, width], float)
     area, round_area = np.count_nonzero(region), math.pi / 4 * height * width
     # Areas that differ by a tenth cannot overlap by what is asked below.
-    if not (1.12 <= sides.max() / sides.min() <= 2.2 and area >= 0.35 * region.size and abs(area / round_area - 1) < 0.1):
+    if not (
+        1.12 <= sides.max() / sides.min() <= 2.2 and area >= 0.35 * region.size and abs(area / round_area - 1) < 0.1
+    ):
         return None
     middle = (first + last) / 2
     grid = [((np.arange(region.shape[i]) - middle[i]) / (sides[i] / 2)) ** 2 for i in range(2)]
