@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import ReadError
@@ -18,10 +19,16 @@ def read_study(record: StudyRecord) -> Study:
     """
     images: dict[str, tuple[Image, ...]] = {}
     for modality, paths in record.images.items():
-        found: list[Image] = []
-        for path in paths:
-            found += read_images(path, modality=modality)
-        images[modality] = tuple(found)
+        images[modality] = tuple(i for path in paths for i in read_images(path, modality=modality))
+    return assemble_study(record, images)
+
+
+def assemble_study(record: StudyRecord, images: Mapping[str, tuple[Image, ...]]) -> Study:
+    """Return the study of a record from images that were read for it.
+
+    Raises:
+        ReadError: `laterality.conflict`: a file names the other eye.
+    """
     return Study(
         study_id=record.study_id,
         patient_id=record.patient_id,
@@ -34,8 +41,14 @@ def read_study(record: StudyRecord) -> Study:
     )
 
 
-def read_images(path: str | Path, *, modality: str) -> list[Image]:
-    """Return the images of one file, or of one folder of B-scans."""
+def read_images(path: str | Path, *, modality: str, enough_px: int | None = None) -> list[Image]:
+    """Return the images of one file, or of one folder of B-scans.
+
+    Args:
+        path: File or folder.
+        modality: What kind of image it is.
+        enough_px: Length of the shorter side of a photograph that is enough; None reads every pixel.
+    """
     source = Path(path)
     if source.is_dir():
         from .volume import read_volume
@@ -51,10 +64,10 @@ def read_images(path: str | Path, *, modality: str) -> list[Image]:
         return [read_volume(source, modality=modality)]
     from .image import read_image
 
-    return [read_image(source, modality=modality)]
+    return [read_image(source, modality=modality, enough_px=enough_px)]
 
 
-def _agreed_laterality(record: StudyRecord, images: dict[str, tuple[Image, ...]]) -> Laterality | None:
+def _agreed_laterality(record: StudyRecord, images: Mapping[str, tuple[Image, ...]]) -> Laterality | None:
     named = {i.laterality for v in images.values() for i in v if i.laterality is not None}
     if record.laterality is not None:
         named.add(record.laterality)

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".ppm", ".pgm", ".ppm.gz",
 Pixels = npt.NDArray[Any]
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+#: A JPEG of fewer pixels is decoded whole: little is gained by less.
+_WHOLE_PX = 1_500_000
 _GZIP = b"\x1f\x8b\x08"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _OF_SUFFIX = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff",
@@ -59,13 +61,14 @@ def read_image(
     """
     limits = limits or ReadLimits()
     data = read_bytes(path, limits.max_bytes)
-    return decode_image(data, Path(path).name, modality=modality, limits=limits, enough_px=enough_px)
+    image = decode_image(data, Path(path).name, modality=modality, limits=limits, enough_px=enough_px)
+    return replace(image, digest=hashlib.sha256(data).hexdigest())
 
 
 def decode_image(
     data: bytes, name: str, *, modality: str = "cfp", limits: ReadLimits | None = None, enough_px: int | None = None
 ) -> Image:
-    """Return the photograph in the bytes of a file; arguments and errors as in `read_image`."""
+    """Return the photograph in the bytes of a file, without their digest; arguments and errors as in `read_image`."""
     limits = limits or ReadLimits()
     content = gunzip(data, name, limits.max_bytes) if data.startswith(_GZIP) else data
     kind = sniff(content, name)
@@ -82,7 +85,6 @@ def decode_image(
         pixels=np.ascontiguousarray(_channels(pixels, modality)),
         modality=modality,
         notes=tuple(notes),
-        digest=hashlib.sha256(data).hexdigest(),
         reduction=reduction,
         full_shape=shape,
     )
@@ -179,7 +181,7 @@ def _decode_jpeg(
 
 def _reduction(height: int, width: int, enough_px: int | None, *, turned: bool) -> int:
     """Return the largest of 8, 4, 2 and 1 that leaves the shorter side long enough."""
-    for factor in (8, 4, 2) if enough_px else ():
+    for factor in (8, 4, 2) if enough_px and height * width > _WHOLE_PX else ():
         # A part of a block at the right or lower edge must not come to lie at the left or upper one.
         whole = not turned or (height % factor == 0 and width % factor == 0)
         if whole and min(height, width) >= factor * (enough_px or 0):

@@ -21,7 +21,7 @@ from ..core.table import TableSchema
 from ..core.tasks import Task
 from ..core.vocabulary import TABLE, TEXT
 from ..datasets._splits import position_of
-from ..readers import read_study
+from ..intake import take_study
 from ..readers.manifest import Manifest, read_manifest
 from ..transforms.image import preprocessing_signature
 from ..transforms.prepared import prepare_study
@@ -303,8 +303,9 @@ def _pictures(
         cached = {m: _cached(record, m, stores[m]) for m in inputs}
         if all(v is not None for v in cached.values()):
             return {m: list(v) for m, v in cached.items() if v is not None}, content
-    study = read_study(replace(record, images={m: record.images[m] for m in inputs if m in record.images}))
-    prepared = prepare_study(study, inputs)
+    taken = take_study(replace(record, images={m: record.images[m] for m in inputs if m in record.images}), inputs)
+    study = taken.study
+    prepared = prepare_study(study, inputs, fields=taken.fields)
     content = "+".join(i.digest or "" for v in study.images.values() for i in v)
     found = {m: [i.pixels for i in prepared.images.get(m, ())] for m in inputs}
     for modality, store in stores.items():

@@ -64,6 +64,31 @@ class FieldOfView:
         """Whether the field is a circle or part of one."""
         return self.kind in ("circle", "notch", "clipped")
 
+    def scaled(self, factor: float, shape: tuple[int, ...] | None = None) -> FieldOfView:
+        """Return the same field in a picture of more (factor > 1) or fewer pixels.
+
+        Args:
+            factor: Pixels there per pixel here, along each axis.
+            shape: `(H, W, ...)` of that picture; the box is kept inside it.
+
+        Example:
+            >>> field = FieldOfView(center=(9.5, 9.5), radius_px=8.0, box=(1.5, 1.5, 17.5, 17.5), kind="circle",
+            ...                     coverage=1.0, confidence=1.0)
+            >>> field.scaled(4).center, field.scaled(4).box
+            ((39.5, 39.5), (7.5, 7.5, 71.5, 71.5))
+        """
+        box = [(v + 0.5) * factor - 0.5 for v in self.box]
+        if shape is not None:
+            box[2], box[3] = min(box[2], shape[0] - 0.5), min(box[3], shape[1] - 0.5)
+        return FieldOfView(
+            center=((self.center[0] + 0.5) * factor - 0.5, (self.center[1] + 0.5) * factor - 0.5),
+            radius_px=self.radius_px * factor,
+            box=(box[0], box[1], box[2], box[3]),
+            kind=self.kind,
+            coverage=self.coverage,
+            confidence=self.confidence,
+        )
+
     def mask(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         """Return which pixels of a picture of shape `(H, W, ...)` show the field.
 
@@ -87,7 +112,7 @@ class FieldOfView:
         return inside
 
 
-def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
+def find_field_of_view(pixels: npt.NDArray[np.uint8], *, search_px: int = _SEARCH_PX) -> FieldOfView:
     """Return the field of view of a photograph; when no curve is found the kind is "full" or "none" and says so.
 
     The picture is compared with its own border (dark, noisy or white), the outline of what differs is fitted by a
@@ -95,6 +120,7 @@ def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
 
     Args:
         pixels: `(H, W, C)` uint8, C 1 or 3.
+        search_px: Longest side of the picture on which the outline is sought; the rim is measured on `pixels` all the same.
 
     Raises:
         InvalidInput: Another shape or type.
@@ -111,7 +137,7 @@ def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
         raise InvalidInput(f"expected pixels of shape (H, W, 1 or 3), got {shape}.", code="image.shape")
     if pixels.dtype != np.uint8:
         raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
-    factor = max(1, math.ceil(max(pixels.shape[:2]) / _SEARCH_PX))
+    factor = max(1, math.ceil(max(pixels.shape[:2]) / search_px))
     small = _reduce(pixels, factor)
     if min(small.shape[:2]) < 8:
         return _frame(pixels.shape, "full" if small.std() >= 1.0 else "none")
