@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..core.durable import digest_of
 from ..core.errors import FundusionError, InvalidInput
 from ..core.interfaces import Batch
 from ..core.registry import ImageInput, datasets
@@ -23,11 +25,12 @@ from ..core.vocabulary import TABLE, TEXT
 from ..datasets._splits import position_of
 from ..intake import take_study
 from ..readers.manifest import Manifest, read_manifest
+from ..transforms.cache import PictureCache, cache_key
 from ..transforms.image import preprocessing_signature
-from ..transforms.prepared import prepare_study
+from ..transforms.prepared import PreparedStudy, prepare_study
 from ..transforms.targets import encode_label, encode_labels
 from .config import DataConfig, TaskConfig, TrainConfig, data_folder
-from .store import BlockStore
+from .pictures import CachedPictures
 
 Progress = Callable[..., None]
 
@@ -59,7 +62,7 @@ class PreparedSet:
 
     study_ids: tuple[str, ...]
     groups: tuple[str, ...]
-    images: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    images: Mapping[str, npt.NDArray[Any] | CachedPictures] = field(default_factory=dict)
     starts: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     table: npt.NDArray[np.float32] | None = None
@@ -208,6 +211,7 @@ def prepare_set(
     schema: TableSchema | None = None,
     side: int | None = None,
     cache: str | Path | None = None,
+    cache_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> PreparedSet:
     """Return records read, cut and scaled. A study that cannot be read is listed in `rejected`.
@@ -219,15 +223,15 @@ def prepare_set(
         wanted: Where targets are read from.
         schema: Columns of the table.
         side: Side of the stored pictures; None takes each encoder's own.
-        cache: Folder for prepared pictures; a picture is found again by its content and the preprocessing.
+        cache: Folder for prepared pictures; a picture is found again by its content and the preprocessing, and is read
+            from there when it is needed instead of being held in memory.
+        cache_bytes: Cap of that folder; least recently used pictures are given up and computed again.
         progress: Called with (done, total).
     """
     sized = {m: replace(i, size=side) if side else i for m, i in inputs.items()}
-    stores = {
-        m: BlockStore(cache, purpose=preprocessing_signature(i), shape=(i.size, i.size, i.channels), dtype=np.uint8)
-        for m, i in sized.items()
-    } if cache else {}  # fmt: skip
+    store = PictureCache(cache, max_bytes=cache_bytes) if cache else None
     images: dict[str, list[npt.NDArray[np.uint8]]] = {m: [] for m in inputs}
+    places: dict[str, list[tuple[int, int]]] = {m: [] for m in inputs}
     starts: dict[str, list[int]] = {m: [0] for m in inputs}
     kept: list[StudyRecord] = []
     rejected: list[Rejected] = []
@@ -238,7 +242,7 @@ def prepare_set(
             progress(done, len(records), {"rejected": len(rejected)} if rejected else None)
         try:
             coded = schema.encode(record.metadata) if schema is not None else None
-            found, content = _pictures(record, sized, stores)
+            found, content = _pictures(record, sized, store)
             if not any(found.values()) and not record.report and (coded is None or not coded[1].any()):
                 raise InvalidInput("the study holds nothing the network reads.", code="study.empty")
         except FundusionError as error:
@@ -251,7 +255,9 @@ def prepare_set(
         if coded is not None:
             cells.append(coded)
         for modality, pictures in found.items():
+            # With a cache only the key of a picture and where to find it again stay in memory.
             images[modality] += pictures
+            places[modality] += [(len(kept) - 1, k) for k in range(len(pictures))]
             starts[modality].append(len(images[modality]))
     targets = {
         name: _targets(name, task, kept, (wanted or {}).get(name) or TaskConfig())
@@ -260,7 +266,13 @@ def prepare_set(
     return PreparedSet(
         study_ids=tuple(r.study_id for r in kept),
         groups=tuple(r.group for r in kept),
-        images={m: np.stack(v) for m, v in images.items() if v},
+        images={
+            m: _on_disk(store, v, _Origins(kept, np.array(places[m]), m, sized[m]))
+            if store is not None
+            else np.stack(v)
+            for m, v in images.items()
+            if v
+        },
         starts={m: np.asarray(s, np.int64) for m, s in starts.items()},
         texts=tuple(r.report or "" for r in kept),
         table=np.stack([c for c, _ in cells]) if cells else None,
@@ -290,43 +302,87 @@ def _targets(name: str, task: Task, records: Sequence[StudyRecord], wanted: Task
 
 
 def _pictures(
-    record: StudyRecord, inputs: Mapping[str, ImageInput], stores: Mapping[str, BlockStore]
+    record: StudyRecord, inputs: Mapping[str, ImageInput], store: PictureCache | None
 ) -> tuple[dict[str, list[npt.NDArray[np.uint8]]], str]:
-    """Return prepared pictures by modality, from the cache where the content is known, and a digest of the content."""
+    """Return prepared pictures by modality, or their keys when there is a cache, and a digest of the content."""
     paths = [p for m in inputs for p in record.images.get(m, ())]
-    if (
-        stores
-        and all(Path(p).is_file() for p in paths)
-        and len(paths) == sum(len(record.images.get(m, ())) for m in inputs)
-    ):
-        content = "+".join(_file_digest(p) for p in paths)
-        cached = {m: _cached(record, m, stores[m]) for m in inputs}
-        if all(v is not None for v in cached.values()):
-            return {m: list(v) for m, v in cached.items() if v is not None}, content
-    taken = take_study(replace(record, images={m: record.images[m] for m in inputs if m in record.images}), inputs)
-    study = taken.study
-    prepared = prepare_study(study, inputs, fields=taken.fields)
-    content = "+".join(i.digest or "" for v in study.images.values() for i in v)
-    found = {m: [i.pixels for i in prepared.images.get(m, ())] for m in inputs}
-    for modality, store in stores.items():
-        single = len(record.images.get(modality, ())) == len(found[modality])
-        if single:
-            store.put(
-                {_file_digest(p): x for p, x in zip(record.images.get(modality, ()), found[modality], strict=True)}
+    digests = {p: digest_of(p) for p in paths if store is not None and Path(p).is_file()}
+    if store is not None and len(digests) == len(set(paths)):
+        keys = {
+            m: [k for p in record.images.get(m, ()) for k in _known(store, digests[p], i)] for m, i in inputs.items()
+        }
+        if all(len(keys[m]) >= len(record.images.get(m, ())) and None not in keys[m] for m in inputs):
+            return {m: [np.frombuffer(k or b"", np.uint8) for k in v] for m, v in keys.items()}, "+".join(
+                digests[p] for p in paths
             )
-    return found, content
+    prepared, content, sources = _prepared(record, inputs)
+    found = {m: [i.pixels for i in prepared.images.get(m, ())] for m in inputs}
+    if store is None:
+        return found, content
+    named: dict[str, list[npt.NDArray[np.uint8]]] = {}
+    for modality, wanted in inputs.items():
+        keys_of = [
+            cache_key(digest, preprocessing_signature(wanted), plane) for digest, plane in sources.get(modality, ())
+        ]
+        store.put(dict(zip(keys_of, found[modality], strict=True)))
+        counts = Counter(d for d, _ in sources.get(modality, ()))
+        # How many pictures a file gave is kept beside them, so that a volume is known to be complete.
+        store.put({_count_key(d, wanted): np.array([[[c % 256, c // 256]]], np.uint8) for d, c in counts.items()})
+        named[modality] = [np.frombuffer(k, np.uint8) for k in keys_of]
+    return named, content
 
 
-def _file_digest(path: str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _prepared(
+    record: StudyRecord, inputs: Mapping[str, ImageInput]
+) -> tuple[PreparedStudy, str, dict[str, list[tuple[str, int]]]]:
+    """Return the prepared study, a digest of its content, and (digest of file, which picture of it) per prepared picture."""
+    taken = take_study(replace(record, images={m: record.images[m] for m in inputs if m in record.images}), inputs)
+    prepared = prepare_study(taken.study, inputs, fields=taken.fields)
+    sources: dict[str, list[tuple[str, int]]] = {}
+    for modality, images in taken.study.images.items():
+        seen: Counter[str] = Counter()
+        for image in images:
+            for _ in range(min(len(image.planes()), inputs[modality].max_frames)):
+                digest = image.digest or ""
+                sources.setdefault(modality, []).append((digest, seen[digest]))
+                seen[digest] += 1
+    return prepared, "+".join(i.digest or "" for v in taken.study.images.values() for i in v), sources
 
 
-def _cached(record: StudyRecord, modality: str, store: BlockStore) -> npt.NDArray[np.uint8] | None:
-    keys = [_file_digest(p) for p in record.images.get(modality, ())]
-    if not all(k in store for k in keys):
-        return None
-    return store.get(keys).astype(np.uint8, copy=False)
+def _count_key(digest: str, wanted: ImageInput) -> bytes:
+    return cache_key(digest, preprocessing_signature(wanted), -1)
+
+
+def _known(store: PictureCache, digest: str, wanted: ImageInput) -> list[bytes | None]:
+    """Return the keys of the pictures of a file; None stands for one that is not there."""
+    count = store.get(_count_key(digest, wanted))
+    if count is None:
+        return [None]
+    keys = [
+        cache_key(digest, preprocessing_signature(wanted), k)
+        for k in range(int(count[0, 0, 0]) + 256 * int(count[0, 0, 1]))
+    ]
+    return [k if k in store else None for k in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Where the pictures of one modality come from: study and place in it."""
+
+    records: Sequence[StudyRecord]
+    places: npt.NDArray[np.int64]
+    modality: str
+    wanted: ImageInput
+
+    def __call__(self, row: int) -> npt.NDArray[np.uint8]:
+        study, place = (int(v) for v in self.places[row])
+        prepared, _, _ = _prepared(self.records[study], {self.modality: self.wanted})
+        return prepared.images[self.modality][place].pixels
+
+
+def _on_disk(store: PictureCache, keys: Sequence[npt.NDArray[np.uint8]], origins: _Origins) -> CachedPictures:
+    side, channels = origins.wanted.size, origins.wanted.channels
+    return CachedPictures(store, np.stack(keys), (side, side, channels), again=origins)
 
 
 def training_counts(task: Task, targets: npt.NDArray[np.float32]) -> Tensor | None:
