@@ -134,6 +134,9 @@ def _decode_jpeg(
 
     layout = _jpeg_layout(data)
     end = layout.end
+    if layout.frame and (layout.frame not in (0xC0, 0xC1, 0xC2) or layout.precision != 8):
+        how = "arithmetic coding" if 0xC9 <= layout.frame <= 0xCF else f"an unusual coding ({layout.precision} bit)"
+        raise ReadError(f"{name!r} uses {how}.", code="image.unsupported", hint="Save it as baseline JPEG.")
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError) as error:
@@ -141,9 +144,6 @@ def _decode_jpeg(
             f"{name!r} has no usable JPEG header.", code="image.truncated" if end is None else "image.corrupt"
         ) from error
     check_size(height, width, name, limits)
-    if layout.frame not in (0xC0, 0xC1, 0xC2) or layout.precision != 8:
-        how = "arithmetic coding" if 0xC9 <= layout.frame <= 0xCF else f"an unusual coding ({layout.precision} bit)"
-        raise ReadError(f"{name!r} uses {how}.", code="image.unsupported", hint="Save it as baseline JPEG.")
     if end is None:
         # Without its end marker a file may be whole but for two bytes, or cut: only a strict decode of the completed file tells.
         notes.append("image.missing_eoi")
