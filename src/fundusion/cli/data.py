@@ -70,9 +70,11 @@ def check(
 
 def _fit_quality(records: list, target: Path) -> None:
     from ..core.errors import FundusionError, InvalidInput
+    from ..core.registry import ImageInput
     from ..core.tasks import STANDARD_TASKS
+    from ..intake import take_study
+    from ..pipeline import VIEW_PX
     from ..quality.gradability import fit_quality
-    from ..readers import read_study
     from ..transforms.targets import encode_label
 
     labelled = []
@@ -83,7 +85,9 @@ def _fit_quality(records: list, target: Path) -> None:
             if value != value:
                 continue
             try:
-                labelled += [(image, bool(value)) for image in read_study(record).images.get("cfp", ())]
+                # The gate is fitted on the pictures that `analyze` judges.
+                view = take_study(record, {"cfp": ImageInput()}, view_px=VIEW_PX).view
+                labelled += [(image, bool(value)) for image in view.images.get("cfp", ())]
             except FundusionError as error:
                 say(f"! {record.study_id}: {error.code}: {error.message}")
     if len(labelled) < 20:

@@ -107,7 +107,7 @@ def polish_circle(pixels: npt.NDArray[np.uint8], circle: Circle, *, corner: Corn
         circle = Circle(row=row, column=column, radius=radius, support=min(1.0, agree))
         if round_ == 0:
             reach = max(3.0, 0.75 * reach)
-        elif moved < 0.05:
+        elif moved < 0.02:
             break
     return circle
 
