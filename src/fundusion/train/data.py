@@ -266,13 +266,7 @@ def prepare_set(
     return PreparedSet(
         study_ids=tuple(r.study_id for r in kept),
         groups=tuple(r.group for r in kept),
-        images={
-            m: _on_disk(store, v, _Origins(kept, np.array(places[m]), m, sized[m]))
-            if store is not None
-            else np.stack(v)
-            for m, v in images.items()
-            if v
-        },
+        images={m: _held(store, v, _Origins(kept, np.array(places[m]), m, sized[m])) for m, v in images.items() if v},
         starts={m: np.asarray(s, np.int64) for m, s in starts.items()},
         texts=tuple(r.report or "" for r in kept),
         table=np.stack([c for c, _ in cells]) if cells else None,
@@ -380,9 +374,14 @@ class _Origins:
         return prepared.images[self.modality][place].pixels
 
 
-def _on_disk(store: PictureCache, keys: Sequence[npt.NDArray[np.uint8]], origins: _Origins) -> CachedPictures:
+def _held(
+    store: PictureCache | None, rows: Sequence[npt.NDArray[np.uint8]], origins: _Origins
+) -> npt.NDArray[np.uint8] | CachedPictures:
+    """Return pictures in memory, or, from their keys, on disk."""
+    if store is None:
+        return np.stack(rows)
     side, channels = origins.wanted.size, origins.wanted.channels
-    return CachedPictures(store, np.stack(keys), (side, side, channels), again=origins)
+    return CachedPictures(store, np.stack(rows), (side, side, channels), again=origins)
 
 
 def training_counts(task: Task, targets: npt.NDArray[np.float32]) -> Tensor | None:
