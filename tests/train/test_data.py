@@ -15,7 +15,7 @@ from fundusion.core.tasks import STANDARD_TASKS, Regression
 from fundusion.core.vocabulary import Laterality
 from fundusion.datasets.folder import discover
 from fundusion.train.config import TaskConfig, parse_config
-from fundusion.train.data import _file_digest, load_records, prepare_set, resolve_tasks, training_counts
+from fundusion.train.data import _content, load_records, prepare_set, resolve_tasks, training_counts
 
 INPUTS = {"cfp": ImageInput(size=48), "oct": ImageInput(size=32, channels=1, mean=(0.5,), std=(0.25,))}
 
@@ -164,11 +164,11 @@ def test_one_file_of_both_eyes_gives_each_its_own_pictures_from_the_cache_too(tm
         cached = prepare_set(records, inputs, cache=tmp_path / "cache")
         assert np.array_equal(cached.images["oct"], plain.images["oct"])
     right, left = (
-        StudyRecord(study_id=e.name, laterality=e, images={"oct": ("both.e2e",)})
+        StudyRecord(study_id=e.name, laterality=e, images={"oct": (str(tmp_path / "both.e2e"),)})
         for e in (Laterality.RIGHT, Laterality.LEFT)
     )
     (tmp_path / "both.e2e").write_bytes(b"two eyes")
-    path = str(tmp_path / "both.e2e")
-    assert _file_digest(path, right) != _file_digest(path, left)
+    assert _content(right, "oct") != _content(left, "oct")
     (tmp_path / "a.png").write_bytes(b"one eye")
-    assert _file_digest(str(tmp_path / "a.png"), right) == _file_digest(str(tmp_path / "a.png"), left)
+    one, two = (replace(r, images={"oct": (str(tmp_path / "a.png"),)}) for r in (right, left))
+    assert _content(one, "oct") == _content(two, "oct")

@@ -91,9 +91,11 @@ def _say_problems(problems: list[str], *, complete: bool) -> None:
 
 def _fit_quality(records: list, target: Path) -> None:
     from ..core.errors import FundusionError, InvalidInput
+    from ..core.registry import ImageInput
     from ..core.tasks import STANDARD_TASKS
+    from ..intake import take_study
+    from ..pipeline import VIEW_PX
     from ..quality.gradability import fit_quality
-    from ..readers import read_study
     from ..transforms.targets import encode_label
 
     labelled = []
@@ -104,7 +106,9 @@ def _fit_quality(records: list, target: Path) -> None:
             if value != value:
                 continue
             try:
-                labelled += [(image, bool(value)) for image in read_study(record).images.get("cfp", ())]
+                # The gate is fitted on the pictures that `analyze` judges.
+                view = take_study(record, {"cfp": ImageInput()}, view_px=VIEW_PX).view
+                labelled += [(image, bool(value)) for image in view.images.get("cfp", ())]
             except FundusionError as error:
                 say(f"! {record.study_id}: {error.code}: {error.message}")
     if len(labelled) < 20:

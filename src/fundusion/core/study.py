@@ -53,6 +53,8 @@ class Image:
         device: Maker and model of the camera, such as "Topcon DRI OCT Triton"; never a serial number.
         frame_lines: For a volume, `(D, 4)` float64: row and column of the first A-scan of each B-scan on the localiser
             image, row and column of the last, in pixels of that image; None when the file does not tell.
+        reduction: Full-resolution pixels per pixel along each axis, when the file was reduced while it was decoded.
+        full_shape: (height, width) of the picture in the file, when that is not the shape of `pixels`.
     """
 
     pixels: npt.NDArray[Any]
@@ -64,9 +66,13 @@ class Image:
     digest: str | None = None
     device: str | None = None
     frame_lines: npt.NDArray[np.float64] | None = None
+    reduction: int = 1
+    full_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _check_modalities({self.modality: None})
+        if self.reduction < 1 or (self.reduction > 1 and self.full_shape is None):
+            raise InvalidInput("a reduced image needs a whole reduction and its full shape.", code="image.shape")
         pixels = self.pixels
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or 0 in pixels.shape:
             shape = getattr(pixels, "shape", type(pixels).__name__)

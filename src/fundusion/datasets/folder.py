@@ -155,7 +155,7 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.suffix.lower() in (*IMAGE_SUFFIXES, *VENDOR_SUFFIXES) and not _looks_like_folder(entry):
+            if entry.name.lower().endswith((*IMAGE_SUFFIXES, *VENDOR_SUFFIXES)) and not _looks_like_folder(entry):
                 files.append(entry)
             elif entry.is_dir():
                 waiting.append(entry)
@@ -189,7 +189,7 @@ def _files(files: Sequence[Path], base: Path, modality: str, *, given: bool) -> 
                 records += _scans(path, label)
             except FundusionError as error:
                 rejected.append(_rejected(label, error))
-        elif path.suffix.lower() in IMAGE_SUFFIXES or given:
+        elif path.name.lower().endswith(IMAGE_SUFFIXES) or given:
             records.append(_photograph(path, label, modality))
     for (patient, series, eye), members in groups.items():
         images: dict[str, tuple[str, ...]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,8 +31,17 @@ def read_study(record: StudyRecord) -> Study:
     for modality, paths in record.images.items():
         found: list[Image] = []
         for path in paths:
-            found += _of_one_eye(read_images(path, modality=modality), record.laterality, split_part(path)[0])
+            found += of_one_eye(read_images(path, modality=modality), record.laterality, split_part(path)[0])
         images[modality] = tuple(found)
+    return assemble_study(record, images)
+
+
+def assemble_study(record: StudyRecord, images: Mapping[str, tuple[Image, ...]]) -> Study:
+    """Return the study of a record from images that were read for it.
+
+    Raises:
+        ReadError: `laterality.conflict`: a file names the other eye.
+    """
     return Study(
         study_id=record.study_id,
         patient_id=record.patient_id,
@@ -66,12 +75,13 @@ def split_part(path: str | Path) -> tuple[Path, str | None]:
     return Path(match["file"]), match["part"]
 
 
-def read_images(path: str | Path, *, modality: str) -> list[Image]:
+def read_images(path: str | Path, *, modality: str, enough_px: int | None = None) -> list[Image]:
     """Return the images of one file, of a part of one, or of one folder of B-scans.
 
     Args:
         path: A file; `archive.npz#key` for an array; `series.dcm#3`, `#1,4-6` or `#all` for frames of a series.
         modality: What kind of image it is.
+        enough_px: Length of the shorter side of a photograph that is enough; None reads every pixel.
 
     Raises:
         ReadError: The file cannot be used, or has no such part (`file.no_parts`, `npz.key`, `dicom.no_such_frame`).
@@ -94,10 +104,6 @@ def read_images(path: str | Path, *, modality: str) -> list[Image]:
         _check_name(found, source)
         return found
     _no_part(part, source)
-    if source.name.lower().endswith((".ppm", ".pgm", ".ppm.gz", ".pgm.gz")):
-        from .netpbm import read_netpbm
-
-        return [read_netpbm(source, modality=modality)]
     from .oct import SUFFIXES as VENDOR
     from .oct import read_oct
 
@@ -111,7 +117,7 @@ def read_images(path: str | Path, *, modality: str) -> list[Image]:
         return [read_volume(source, modality=modality)]
     from .image import read_image
 
-    return [read_image(source, modality=modality)]
+    return [read_image(source, modality=modality, enough_px=enough_px)]
 
 
 def _no_part(part: str | None, source: Path) -> None:
@@ -153,7 +159,7 @@ def _check_name(images: Sequence[Image], source: Path) -> None:
         )
 
 
-def _of_one_eye(images: list[Image], eye: Laterality | None, source: Path) -> list[Image]:
+def of_one_eye(images: list[Image], eye: Laterality | None, source: Path) -> list[Image]:
     """Return the images of the record's eye out of a file that holds both; others of such a file are not guessed about."""
     eyes = {i.laterality for i in images if i.laterality is not None}
     if len(eyes) < 2:
@@ -168,7 +174,7 @@ def _of_one_eye(images: list[Image], eye: Laterality | None, source: Path) -> li
     return [replace(i, notes=i.notes + note) for i in images if i.laterality is eye]
 
 
-def _agreed_laterality(record: StudyRecord, images: dict[str, tuple[Image, ...]]) -> Laterality | None:
+def _agreed_laterality(record: StudyRecord, images: Mapping[str, tuple[Image, ...]]) -> Laterality | None:
     named = {i.laterality for v in images.values() for i in v if i.laterality is not None}
     if record.laterality is not None:
         named.add(record.laterality)
