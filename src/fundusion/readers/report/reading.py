@@ -1,0 +1,499 @@
+"""`read_report`: the text of a report -> findings, measurements, flags, each with its place in the original text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.errors import InvalidInput
+from ...core.vocabulary import Laterality
+from . import chinese, english
+from .cleaning import CleanText, clean_text
+from .context import STATUSES, Cue, add_up, mask, reaching
+from .grading import find_grades, grade_of, severity_of
+from .laterality import BOTH, EyeMention, Eyes, eyes_of, find_mentions, names_disc_by_od, place_mentions
+from .measurements import Number, ReportMeasurement, find_numbers
+from .normality import normal_eyes, repeated_findings
+from .sections import Passage, split_passages
+from .terms import TermMatch, find_terms, known_terms, narrower
+from .untrusted import BLANK_AFTER, EMPTY_BOX, find_identities, find_template, is_instruction
+
+#: Longer texts are read up to here and flagged `text.too_long`.
+MAX_CHARACTERS = 100_000
+#: A sentence longer than this is read in pieces; no dictation has one.
+_MAX_SENTENCE = 1_500
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFinding:
+    """One thing a report says of one finding.
+
+    Args:
+        code: Stable name; `readers.report.terms.known_terms()` lists all.
+        name: Words for a reader.
+        status: "present", "absent", "uncertain", "history", "conditional" or "family".
+        eyes: Eyes it speaks of; empty when the text does not say.
+        span: Start and end of the term in the original text.
+        text: The term as written.
+        sentence: Start and end of its sentence in the original text.
+        cues: Spans of the words that decided the status.
+        severity: "mild", "moderate", ... beside the finding.
+        grade: Scale and value, for instance ("icdr", "2").
+        location: Words of place in the same clause.
+        section: Kind of passage: "", "findings", "history", "family", "complaint", "plan".
+        flags: Codes of doubts: `term.ambiguous`, `term.misspelt`.
+    """
+
+    code: str
+    name: str
+    status: str
+    eyes: Eyes
+    span: tuple[int, int]
+    text: str
+    sentence: tuple[int, int]
+    cues: tuple[tuple[int, int], ...] = ()
+    severity: str | None = None
+    grade: tuple[str, str] | None = None
+    location: tuple[str, ...] = ()
+    section: str = ""
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise InvalidInput(f"status {self.status!r} is not one of {STATUSES}.")
+
+    @property
+    def eye(self) -> str:
+        """Return "OD", "OS", "OU", or "" when the text does not say."""
+        return "OU" if len(self.eyes) == 2 else "".join(e.value for e in self.eyes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "code": self.code,
+            "name": self.name,
+            "status": self.status,
+            "eye": self.eye or None,
+            "span": list(self.span),
+            "text": self.text,
+            "sentence": list(self.sentence),
+            "cues": [list(c) for c in self.cues],
+            "severity": self.severity,
+            "grade": "=".join(self.grade) if self.grade else None,
+            "location": list(self.location),
+            "section": self.section,
+            "flags": list(self.flags),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFlag:
+    """Something about the text that a person should know.
+
+    Args:
+        code: Stable code such as `text.injection`.
+        message: One sentence.
+        span: Place in the original text.
+    """
+
+    code: str
+    message: str
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportReading:
+    """What a report says, in order of the text.
+
+    Args:
+        findings: Findings with status, eye and span.
+        measurements: Numbers with unit.
+        flags: What a person should know of the text.
+        characters: Length of the text that was read.
+    """
+
+    findings: tuple[ReportFinding, ...] = ()
+    measurements: tuple[ReportMeasurement, ...] = ()
+    flags: tuple[ReportFlag, ...] = ()
+    characters: int = 0
+
+    @property
+    def named_eyes(self) -> Eyes:
+        """Eyes that any statement names."""
+        named = {e for item in (*self.findings, *self.measurements) for e in item.eyes}
+        return tuple(e for e in BOTH if e in named)
+
+
+@dataclass(slots=True)
+class _State:
+    """Eye carried from sentence to sentence, and what was found so far."""
+
+    carried: Eyes = ()
+    from_heading: bool = False
+    line: int = 0
+    findings: list[ReportFinding] = field(default_factory=list)
+    measurements: list[ReportMeasurement] = field(default_factory=list)
+    flags: list[ReportFlag] = field(default_factory=list)
+
+
+def read_report(
+    text: str | None,
+    *,
+    language: str | None = None,
+    laterality: Laterality | None = None,
+    patient_id: str | None = None,
+) -> ReportReading:
+    """Return what a report says. The text is data: nothing in it is followed as an instruction.
+
+    Args:
+        text: The report; None and blank are read as empty and flagged.
+        language: "en" or "zh"; None decides sentence by sentence.
+        laterality: Eye of the study; a report that speaks of the other eye is flagged.
+        patient_id: Patient of the study; a report that names another number is flagged.
+
+    Raises:
+        InvalidInput: Unknown language, or the text is no string.
+
+    Example:
+        >>> reading = read_report("OD: mild NPDR, no macular oedema. C/D 0.6.")
+        >>> [(f.code, f.status, f.eye, f.grade) for f in reading.findings]
+        [('nonproliferative_diabetic_retinopathy', 'present', 'OD', ('icdr', '1')), ('macular_oedema', 'absent', 'OD', None)]
+        >>> [(m.name, m.value, m.eye) for m in reading.measurements]
+        [('cup_to_disc_ratio', 0.6, 'OD')]
+        >>> [(f.text, f.status, f.eye) for f in read_report("左眼未见出血、渗出，青光眼待排。").findings]
+        [('出血', 'absent', 'OS'), ('渗出', 'absent', 'OS'), ('青光眼', 'uncertain', 'OS')]
+    """
+    if language is not None and language not in LANGUAGES:
+        raise InvalidInput(f"language {language!r} is not known.", hint="Use 'en', 'zh' or None.")
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(f"a report is text, got {type(text).__name__}.")
+    if text is None or not text.strip():
+        return ReportReading(flags=(ReportFlag(code="text.empty", message="the report is empty.", span=(0, 0)),))
+    state = _State()
+    if len(text) > MAX_CHARACTERS:
+        message = f"the report has {len(text)} characters; the first {MAX_CHARACTERS} were read."
+        state.flags.append(ReportFlag(code="text.too_long", message=message, span=(MAX_CHARACTERS, len(text))))
+        text = text[:MAX_CHARACTERS]
+    clean = clean_text(text)
+    _flag_characters(clean, state)
+    _flag_identity(clean, patient_id, state)
+    for passage in split_passages(clean.plain):
+        for piece in _pieces(passage):
+            _read_passage(piece, clean, text, language, state)
+    for start, end in find_template(clean.plain):
+        state.flags.append(
+            ReportFlag(
+                code="text.template", message="text of a template that nobody filled in.", span=clean.span(start, end)
+            )
+        )
+    _flag_eye(state, laterality)
+    return ReportReading(
+        findings=tuple(sorted(state.findings, key=lambda f: (f.span, f.code))),
+        measurements=tuple(sorted(state.measurements, key=lambda m: m.span)),
+        flags=tuple(sorted(state.flags, key=lambda f: (f.span, f.code))),
+        characters=len(text),
+    )
+
+
+def _pieces(passage: Passage) -> list[Passage]:
+    if len(passage.text) <= _MAX_SENTENCE:
+        return [passage]
+    pieces, position = [], 0
+    while position < len(passage.text):
+        end = min(position + _MAX_SENTENCE, len(passage.text))
+        if end < len(passage.text):
+            cut = max(passage.text.rfind(c, position + _MAX_SENTENCE // 2, end) for c in ",;、 ")
+            end = cut + 1 if cut > 0 else end
+        pieces.append(
+            Passage(
+                start=passage.start + position,
+                text=passage.text[position:end],
+                section=passage.section,
+                line=passage.line,
+            )
+        )
+        position = end
+    return pieces
+
+
+def _read_passage(passage: Passage, clean: CleanText, text: str, language: str | None, state: _State) -> None:
+    sentence = passage.text
+    if is_instruction(sentence):
+        span = clean.span(passage.start, passage.start + len(sentence))
+        message = "this sentence speaks to a machine; it was set aside and changed nothing."
+        state.flags.append(ReportFlag(code="text.injection", message=message, span=span))
+        return
+    is_chinese = passage.is_chinese if language is None else language == "zh"
+    if passage.opens or (passage.line != state.line and not state.from_heading):
+        state.carried, state.from_heading = (), False
+    state.line = passage.line
+    terms = find_terms(sentence)
+    mentions = find_mentions(sentence, chinese=is_chinese, before=state.carried)
+    if not terms and not mentions and not any(c.isdigit() for c in sentence) and "光感" not in sentence:
+        return
+    numbers = [n for n in find_numbers(sentence, chinese=is_chinese) if not _inside(n.start, terms)]
+    grades = [g for g in find_grades(sentence) if not any(n.start <= g.start < n.end for n in numbers)]
+    terms = [t for t in terms if not any(g.start <= t.start < g.end for g in grades)]
+    if any(g.code == "diabetic_retinopathy" for g in grades):
+        # "DR grade 0" is one statement: the grade says it, the name before it does not.
+        terms = [t for t in terms if not (t.code == "diabetic_retinopathy" and t.end - t.start == 2)]
+    extra = [TermMatch(start=g.start, end=g.end, code=g.code) for g in grades]
+    items = sorted([(t.start, t.end) for t in (*terms, *extra)] + [(n.start, n.end) for n in numbers])
+    placed = place_mentions(sentence, mentions, items, chinese=is_chinese)
+    analysed = _Sentence(
+        passage=passage, clean=clean, original=text, chinese=is_chinese, mentions=placed, carried=state.carried,
+        masked=mask(
+            sentence, [(t.start, t.end) for t in terms], [(m.start, m.end) for m in mentions], [(n.start, n.end) for n in numbers]
+        ),
+    )  # fmt: skip
+    if names_disc_by_od(sentence):
+        where = clean.span(passage.start, passage.start + len(sentence))
+        state.flags.append(
+            ReportFlag(
+                code="laterality.ambiguous", message='"OD" was read as optic disc, not as right eye.', span=where
+            )
+        )
+    found = [f for t in terms if (f := _finding(analysed, t)) is not None]
+    found += [_graded(analysed, g.start, g.end, g.code, g.grade, g.absent) for g in grades]
+    found += _normal(analysed, found)
+    found += _repeated(analysed, found)
+    state.findings += found
+    for number in numbers:
+        _add_number(analysed, number, state)
+    for item in found:
+        if "term.ambiguous" in item.flags:
+            state.flags.append(
+                ReportFlag(code="term.ambiguous", message=f"{item.text!r} may mean several things.", span=item.span)
+            )
+    _carry(analysed, state)
+
+
+def _inside(position: int, terms: Sequence[TermMatch]) -> bool:
+    return any(t.start <= position < t.end for t in terms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sentence:
+    """One sentence with all that is known of it before its findings are read."""
+
+    passage: Passage
+    clean: CleanText
+    original: str
+    chinese: bool
+    mentions: list[EyeMention]
+    carried: Eyes
+    masked: str
+
+    @property
+    def rules(self) -> Any:
+        """The module of the language."""
+        return chinese if self.chinese else english
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Return the original span of a place in the sentence."""
+        return self.clean.span(self.passage.start + start, self.passage.start + end)
+
+    def eyes(self, start: int, end: int) -> Eyes:
+        """Return the eyes an item belongs to."""
+        return eyes_of(self.passage.text, (start, end), self.mentions, carried=self.carried)
+
+
+def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
+    text = sentence.passage.text
+    code = narrower(term.code, _clause(text.lower(), term.start))
+    known = known_terms()[code]
+    if EMPTY_BOX.search(text[: term.start]) or BLANK_AFTER.match(text, term.end):
+        return None
+    if known.kind == "normal" and re.match(
+        r"\s*(?:[,(]?\s*)?(?:except|apart|other than|aside|but)|以?外", text[term.end :]
+    ):
+        return None
+    cues = sentence.rules.cues_of(sentence.masked)
+    reached = reaching(cues, (term.start, term.end), sentence.rules.reach_of(sentence.masked, known.kind))
+    status = add_up(reached, section=sentence.passage.section, kind=known.kind)
+    if status is None:
+        return None
+    if term.denies:
+        status = {"present": "absent", "absent": "present"}.get(status, status)
+    if known.kind == "treatment" and status == "present":
+        status = sentence.rules.treatment_status(sentence.masked, (term.start, term.end)) or status
+    grade = grade_of(code, text, term.start, term.end) or (known.grade if status != "absent" else None)
+    flags = ("term.misspelt",) if term.misspelt else ()
+    if code == "ambiguous_mh":
+        flags = (*flags, "term.ambiguous")
+        status = "uncertain" if status == "present" else status
+    if grade is not None and grade[1] == "0" and status == "present":
+        status = "absent"
+    if status == "absent" and grade is None and code == "diabetic_retinopathy":
+        grade = ("icdr", "0")
+    return _make(sentence, (term.start, term.end), code, status, grade=grade, cues=reached, flags=flags)
+
+
+def _graded(
+    sentence: _Sentence, start: int, end: int, code: str, grade: tuple[str, str], absent: bool
+) -> ReportFinding:
+    cues = sentence.rules.cues_of(sentence.masked)
+    reached = reaching(cues, (start, end), sentence.rules.reach_of(sentence.masked, "disease"))
+    status = add_up(reached, section=sentence.passage.section) or "family"
+    return _make(
+        sentence, (start, end), code, "absent" if absent and status == "present" else status, grade=grade, cues=reached
+    )
+
+
+def _make(
+    sentence: _Sentence,
+    where: tuple[int, int],
+    code: str,
+    status: str,
+    *,
+    eyes: Eyes | None = None,
+    grade: tuple[str, str] | None = None,
+    cues: Sequence[Cue] = (),
+    flags: tuple[str, ...] = (),
+) -> ReportFinding:
+    text = sentence.passage.text
+    span = sentence.span(*where)
+    return ReportFinding(
+        code=code,
+        name=known_terms()[code].title,
+        status=status,
+        eyes=sentence.eyes(*where) if eyes is None else eyes,
+        span=span,
+        text=sentence.original[slice(*span)],
+        sentence=sentence.span(0, len(text)),
+        cues=tuple(sentence.span(c.start, c.end) for c in cues),
+        severity=severity_of(text, *where),
+        grade=grade,
+        location=_location(text, *where),
+        section=sentence.passage.section,
+        flags=flags,
+    )
+
+
+_PLACES = re.compile(
+    r"\b(?:(?:supero|infero)[- ]?(?:temporal|nasal)(?:ly)?|superior(?:ly)?|inferior(?:ly)?|nasal(?:ly)?|temporal(?:ly)?|macula[r]?|fovea[l]?|parafoveal|"
+    r"posterior pole|(?:mid[- ]?)?peripher(?:y|al)|arcades?|(?:optic )?dis[ck]|peripapillary|central|\d{1,2} o'?clock|(?:all )?four quadrants|one quadrant|two quadrants)\b"
+    r"|颞上方?|颞下方?|鼻上方?|鼻下方?|颞侧|鼻侧|上方|下方|黄斑中心凹|黄斑区?|中心凹|后极部|中周部|周边部?|视盘旁?|视乳头|血管弓|[一二三四]象限|\d{1,2}点(?:钟|位)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def _location(text: str, start: int, end: int) -> tuple[str, ...]:
+    left = max((text.rfind(c, 0, start) for c in ",;:、"), default=-1) + 1
+    stops = [p for c in ",;:、" if (p := text.find(c, end)) >= 0]
+    right = min(stops, default=len(text))
+    found = [m.group().lower() for m in _PLACES.finditer(text, left, right) if not start <= m.start() < end]
+    return tuple(dict.fromkeys(found))
+
+
+def _clause(text: str, position: int) -> str:
+    left = max(text.rfind(c, 0, position) for c in ",;") + 1
+    stops = [p for c in ",;" if (p := text.find(c, position)) >= 0]
+    return text[left : min(stops, default=len(text))]
+
+
+def _normal(sentence: _Sentence, found: Sequence[ReportFinding]) -> list[ReportFinding]:
+    taken = {f.span for f in found}
+    result = []
+    for (start, end), eyes in normal_eyes(
+        sentence.passage.text, sentence.masked, sentence.mentions, chinese=sentence.chinese
+    ):
+        span = sentence.span(start, end)
+        if not any(span[0] < t[1] and t[0] < span[1] for t in taken):
+            result.append(
+                _make(sentence, (start, end), "normal_fundus", "present", eyes=eyes or sentence.eyes(start, end))
+            )
+    return result
+
+
+def _repeated(sentence: _Sentence, found: Sequence[ReportFinding]) -> list[ReportFinding]:
+    """Return findings that a later part of the sentence says of another eye without naming them ("none OS")."""
+    result = []
+    for where, mention, status in repeated_findings(
+        sentence.passage.text, sentence.masked, sentence.mentions, chinese=sentence.chinese
+    ):
+        limit = sentence.span(where[0], where[1])[0]
+        before = [f for f in found if f.span[1] <= limit and f.eyes != mention.eyes]
+        if before:
+            last = [f for f in before if f.eyes == before[-1].eyes and f.status == before[-1].status]
+            result += [_make(sentence, where, f.code, status, eyes=mention.eyes) for f in last]
+    return result
+
+
+def _add_number(sentence: _Sentence, number: Number, state: _State) -> None:
+    span = sentence.span(number.start, number.end)
+    written = sentence.original[slice(*span)]
+    if number.doubt is not None:
+        words = {
+            "measurement.unit_not_stated": f"{number.name.replace('_', ' ')} {written} has no unit; none was made up.",
+            "measurement.unit": f"{written} is not a unit of {number.name.replace('_', ' ')}; the number was left out.",
+            "measurement.pair": f"{written}: the text does not say which number is of which eye; both were left out.",
+            "measurement.implausible": f"{written} is not a plausible {number.name.replace('_', ' ')}; the number was left out.",
+        }
+        state.flags.append(ReportFlag(code=number.doubt, message=words[number.doubt], span=span))
+    if number.value is None and number.word is None:
+        return
+    past = re.search(
+        r"\b(?:previous(?:ly)?|was|last visit|prior|before)\b|既往|上次|原",
+        sentence.masked[max(0, number.start - 25) : number.start],
+    )
+    earlier = past is not None and past.group() != "was"
+    state.measurements.append(
+        ReportMeasurement(
+            name=number.name,
+            value=number.value,
+            unit=number.unit,
+            written=written,
+            span=span,
+            eyes=sentence.eyes(number.start, number.end),
+            status="history" if earlier or sentence.passage.section == "history" else "present",
+            word=number.word,
+        )
+    )
+
+
+def _carry(sentence: _Sentence, state: _State) -> None:
+    leading = [m for m in sentence.mentions if m.leading and m.eyes]
+    if not leading:
+        return
+    last = leading[-1]
+    state.carried = last.eyes
+    state.from_heading = last.heading or (state.from_heading and last.eyes == state.carried)
+
+
+def _flag_characters(clean: CleanText, state: _State) -> None:
+    for code, places, message in (
+        ("text.invisible", clean.invisible, "characters that cannot be seen; they were left out."),
+        ("text.bidi", clean.direction, "characters that change the direction of the text; they were left out."),
+        ("text.homoglyph", clean.lookalikes, "letters of another script that look Latin; they were read as Latin."),
+    ):
+        if places:
+            message = f"{len(places)} {message}"
+            state.flags.append(ReportFlag(code=code, message=message, span=(places[0], places[-1] + 1)))
+
+
+def _flag_identity(clean: CleanText, patient_id: str | None, state: _State) -> None:
+    if patient_id is None:
+        return
+    for number, span in find_identities(clean.plain):
+        if number.casefold() != patient_id.strip().casefold():
+            message = "the report names another patient number than the study."
+            state.flags.append(ReportFlag(code="identity.other_patient", message=message, span=clean.span(*span)))
+
+
+def _flag_eye(state: _State, laterality: Laterality | None) -> None:
+    if laterality is None:
+        return
+    named = [i for i in (*state.findings, *state.measurements) if i.eyes]
+    other = [i for i in named if laterality not in i.eyes]
+    if not other:
+        return
+    if len(other) == len(named):
+        message = f"the report speaks of the other eye only; the study is {laterality.value}."
+        state.flags.append(ReportFlag(code="laterality.only_other_eye", message=message, span=other[0].span))
+    else:
+        message = f"part of the report speaks of the other eye; the study is {laterality.value}."
+        state.flags.append(ReportFlag(code="laterality.other_eye", message=message, span=other[0].span))
