@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from .context import EYE, NUMBER, TERM, Cue, compile_cues, find_cues
@@ -27,7 +28,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
         r"不像", r"鉴别", r"待(?:排除|排|除外)(?=\s*\x01)",
     ),
     ("uncertain", "backward"): (
-        r"(?:待|有待)(?:排除|排|除外|确诊|查(?=\s*(?:[,;]|$)))(?!\s*\x01)", rf"{_NOT_OUT}(?!\s*\x01)", r"(?:的)?可能(?:性)?(?:大|较大|高)?(?=\s*(?:[,;()]|$))", r"可疑", r"(?<=\x01)\s*\?", r"待定", r"疑诊",
+        r"(?:待|有待)(?:排除|排|除外|确诊|(?<!原因待)(?<!性质待)查(?=\s*(?:[,;]|$)))(?!\s*\x01)", rf"{_NOT_OUT}(?!\s*\x01)", r"(?:的)?可能(?:性)?(?:大|较大|高)?(?=\s*(?:[,;()]|$))", r"可疑", r"(?<=\x01)\s*\?", r"待定", r"疑诊",
         r"(?:可能|疑似)(?=\s*[,;]|$)",
     ),
     ("history", "forward"): (
@@ -40,7 +41,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
         r"(?:^|(?<=[,;]))\s*(?:如果|若|如|一旦|倘若)(?!下|前|上|图)(?:出现|发生|有|发现|再次|合并)*", r"警惕", r"预防", r"防止", r"以防", r"谨防", r"(?:注意|观察)(?:有无|是否)?", r"有无", r"是否(?:有|存在)?", r"筛查", r"排查",
         r"风险", r"避免", r"(?:可|会|易)(?:导致|引起|发生|继发)",
     ),
-    ("conditional", "backward"): (r"筛查", r"(?:的)?(?:发生)?风险", r"排查", r"可能发生"),
+    ("conditional", "backward"): (r"(?<=\x01)(?:的)?筛查", r"(?:的)?(?:发生)?风险", r"(?<=\x01)(?:的)?排查", r"可能发生"),
     ("family", "forward"): (
         r"家族(?:史|中|有|内)?", r"(?:其|患者)?(?:父亲?|母亲?|兄长?|哥哥?|弟弟?|姐姐?|妹妹?|祖父|祖母|外公|外婆|爷爷|奶奶|姑姑?|舅舅?|父母|子女|儿子|女儿)(?=[^,;]{0,4}(?:患|有|为|\x01))",
     ),
@@ -53,11 +54,13 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
 _STOP = re.compile(
     r";|但|然而|不过|可见|(?<!未)(?<!不)见有|仅见|(?<![未不无])伴|存在|(?<!没)(?<!具)(?<!患)(?<!含)有(?!无|关)|示|提示|合并|继发|并(?!发)|呈"
 )
+#: Cues that stand before a finding, or after it at the end of its clause.
+_EITHER_SIDE = re.compile(rf"{_NOT_OUT}|待(?:排除|排|除外)|可疑|(?:现)?(?:已|予|予以|可)(?:排除|除外)|可能")
 #: Lesions in a bare list after a comma still belong to "未见".
 _BARE_LIST = re.compile(rf"[\s,、和及与或/以{TERM}等]*")
 _PLANNED = re.compile(r"建议|拟|必要时|需|准备|预约|可行|待行|择期|计划|推荐")
 _DONE = re.compile(
-    r"术后|治疗后|后(?=\d|\s*[,;]|$)|曾|年前|月前|周前|天前|既往|史|已行|行[^,;]*(?:次|针)|(?:19|20)\d\d年"
+    r"术后|治疗后|(?<=\x01)后|后(?=\d|\s*[,;]|$)|曾|年前|月前|周前|天前|既往|史|已行|行[^,;]*(?:次|针)|(?:19|20)\d\d年"
 )
 
 
@@ -73,7 +76,13 @@ def cues_of(masked: str) -> list[Cue]:
         >>> [(c.kind, c.text) for c in cues_of("未见明显\\x01\\x01,\\x01\\x01待排")]
         [('absent', '未见明显'), ('uncertain', '待排')]
     """
-    return find_cues(_pattern(), masked)
+    cues = []
+    for cue in find_cues(_pattern(), masked):
+        if _EITHER_SIDE.fullmatch(cue.text):
+            last = re.match(r"\s*\??\s*(?:[,;()]|$)", masked[cue.end :]) is not None
+            cue = replace(cue, forward=not last)
+        cues.append(cue)
+    return cues
 
 
 def reach_of(masked: str, kind_of_item: str):
@@ -126,7 +135,7 @@ def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequenc
 
 def _reaches_backward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequence[Cue]) -> bool:
     gap = masked[item[1] : cue.start]
-    if ";" in gap or any(item[1] <= c.start < cue.start for c in cues):
+    if ";" in gap or any(item[1] <= c.start < cue.start and c.kind != "conditional" for c in cues):
         return False
     bare = re.sub(r"[:\s]+$", "", gap)
     if ":" in bare:

@@ -105,7 +105,7 @@ def add_up(cues: Sequence[Cue], *, section: str = "", kind: str = "disease") -> 
         return "conditional"
     if "affirmed" in kinds:
         return "present"
-    if "uncertain" in kinds:
+    if "uncertain" in kinds and "absent" not in after:
         return "uncertain"
     if "absent" in kinds:
         return "absent"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from .context import EYE, NUMBER, TERM, Cue, compile_cues, find_cues
@@ -29,7 +30,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
         rf"\b(?:{_BE} )?not (?:{_SEEN}|there)\b", r"\babsent\b", rf"\b(?:{_BE} |be(?:en)? )?(?:ruled out|excluded)\b",
         rf"\bcould not be {_SEEN}\b",
         r"(?<=[:=\-])\s*(?:none|nil|no|negative|neg|absent|not seen|0)\b(?! [\x01])", r"\bnone (?:\w+ )?(?:seen|noted|present|detected)?",
-        r"(?: |^)-ve\b", r"\(-\)", r"(?<= )-(?=\s*(?:[,;]|$))", r"\bnegative\b(?! for)", r"\bnil\b(?=\s*(?:$|[,;]))",
+        r"\bin none\b", r"(?: |^)-ve\b", r"\(-\)", r"(?<= )-(?=\s*(?:[,;]|$))", r"\bnegative\b(?! for)", r"\bnil\b(?=\s*(?:$|[,;]))",
     ),
     ("uncertain", "forward"): (
         r"(?<![\x01] )\b(?:possible|possibly|probable|probably|questionable|equivocal|presumed|likely|unlikely|suspected|suspect|query|queried|queries|potential)\b",
@@ -43,9 +44,9 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("uncertain", "backward"): (
         rf"\b{_CANNOT} be (?:\w+ )?(?:excluded|ruled out|assessed|determined)\b", r"\b(?:is |are |was |were )?not (?:\w+ )?(?:excluded|ruled out)\b",
-        rf"\b(?:{_BE} )?(?:suspected|questionable|possible|equivocal|unlikely|unclear|uncertain|doubtful|queried)\b",
+        rf"\b(?:{_BE} )?(?:suspected|questionable|possible|equivocal|unlikely|unclear|uncertain|doubtful|queried)\b(?! (?:that|to)\b)",
         r"\bsuspects?\b", r"\bis likely\b", r"(?<=[\x01])\s?\?", r"(?<=[\x01])[- ]like\b", r"\bto be (?:excluded|ruled out)\b",
-        r"\bnot (?:certain|clear|definite)\b", r"\bshould be considered\b", r"\b(?:versus|vs)\b\.?", r"\bwas considered but is unlikely\b",
+        r"\bnot (?:certain|clear|definite)\b", r"\bshould be considered\b", r"\bwas considered but is unlikely\b",
         r"\bbut (?:this )?is unlikely\b", r"\bdifficult to (?:exclude|rule out|assess)\b",
     ),
     ("history", "forward"): (
@@ -55,7 +56,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("history", "backward"): (
         r"\b(?:has |have |had |is |are )?(?:now |completely |fully |since )*(?:resolved|cleared|disappeared|regressed|vanished|reabsorbed)\b",
-        r"\bno longer (?:seen|present|visible|evident|any)\b", r"\b(?:years?|months?|weeks?) ago\b", r"\bin the past\b", r"\bis gone\b",
+        r"\bno longer (?:seen|present|visible|evident)\b", r"\bpeel(?:ing|ed)?\b", r"\b(?:years?|months?|weeks?) ago\b", r"\bin the past\b", r"\bis gone\b",
     ),
     ("conditional", "forward"): (
         r"\bif\b", r"\bin case of\b", r"\bat risk (?:for|of)\b", r"\brisk (?:for|of)\b", r"\b(?:watch|monitor|monitoring|look|screen(?:ed|ing)?|check|evaluat(?:e|ion)|assess(?:ed|ment)?|examin(?:e|ed|ation)|referred) for\b",
@@ -82,6 +83,8 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
         r"\bunchanged\b", r"\bno (?:change|progression|worsening)\b(?! (?:in|of))",
     ),
 }  # fmt: skip
+#: Words of doubt that stand before or after what they speak of.
+_EITHER_SIDE = re.compile(r"(?:(?:is|are|was|were|has been|have been) )?(?:possible|probable|suspected|suspect|questionable|equivocal|unlikely|unclear|queried)")
 #: What a planned treatment looks like.
 _PLANNED = r"\b(?:will|plan(?:s|ned|ning)?(?: for)?|schedul\w+|recommend\w*|advis\w+|refer(?:red)? for|consider\w*|candidate for|needs?|due for|to (?:have|undergo)|book\w*|list(?:ed)? for|arrange\w*|start)\b"
 _DONE = r"\b(?:19|20)\d\d\b|\bago\b|\blast (?:year|month|week)\b|\breceived\b|\bunderwent\b|\bdone\b|\bperformed\b|\btreated with\b|\bgiven\b|\bhad\b|\bcompleted\b|\bprevious(?:ly)?\b"
@@ -116,13 +119,24 @@ def cues_of(masked: str) -> list[Cue]:
         >>> [(c.kind, c.text) for c in cues_of("cannot exclude \\x01\\x01 but no \\x01\\x01")]
         [('uncertain', 'cannot exclude'), ('absent', 'no')]
     """
-    return find_cues(_pattern(), masked)
+    return [_turned(cue, masked) if _EITHER_SIDE.fullmatch(cue.text) else cue for cue in find_cues(_pattern(), masked)]
+
+
+def _turned(cue: Cue, masked: str) -> Cue:
+    """Return a word of doubt with the side it stands on: after "glaucoma (is)", else before what follows."""
+    left = max(masked.rfind(",", 0, cue.start), masked.rfind(";", 0, cue.start)) + 1
+    ends = [p for p in (masked.find(",", cue.end), masked.find(";", cue.end)) if p >= 0]
+    before, after = masked[left : cue.start], masked[cue.end : min(ends, default=len(masked))]
+    joined = re.search(rf"{TERM}\s*(?:is|are|was|were|remains?)?\s*$", before) is not None
+    return replace(cue, forward=not joined and (TERM in after or TERM not in before))
 
 
 def reach_of(masked: str, kind_of_item: str):
     """Return the function that says whether a cue of this sentence reaches a finding."""
 
     def reaches(cue: Cue, item: tuple[int, int], cues: Sequence[Cue]) -> bool:
+        if cue.text.startswith(("versus", "vs")):
+            return len(masked[min(cue.end, item[1]) : max(cue.start, item[0])].split()) <= 2
         if cue.forward:
             return cue.end <= item[0] and _reaches_forward(masked, cue, item, cues)
         return cue.start >= item[1] and _reaches_backward(masked, cue, item, cues)
@@ -182,8 +196,6 @@ def _reaches_backward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequen
         return not bare.strip() or (
             _LIST_WORDS.fullmatch(bare) is not None and cue.text.strip() == "?" and "," not in bare
         )
-    if cue.text.strip().startswith(("versus", "vs")):
-        return not bare.strip() or len(bare.split()) <= 1
     if cue.text in ("(-)", "-ve", " -ve", "-"):
         return not bare.strip()
     if any(c.forward and item[1] <= c.start < cue.start for c in cues):

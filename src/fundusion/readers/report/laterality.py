@@ -177,7 +177,7 @@ def eyes_of(text: str, item: tuple[int, int], mentions: Sequence[EyeMention], *,
         mentions: Placed mentions of eyes.
         carried: Eye set by a heading or an earlier sentence.
     """
-    last = next((m for m in reversed(mentions) if m.end <= item[0]), None)
+    last = next((m for m in reversed(mentions) if m.start < item[0]), None)
     following = next((m for m in mentions if m.start >= item[1]), None)
     if following is not None and not following.leading:
         gap = text[item[1] : following.start]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...core.vocabulary import Laterality
 
@@ -45,7 +45,8 @@ class ReportMeasurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number found in a sentence, before its eye is known; positions are those of the sentence."""
+    """A number found in a sentence, before its eye is known; positions are those of the sentence. `side` is "r" or "l" when
+    the name itself says it ("VAR")."""
 
     name: str
     value: float | None
@@ -54,6 +55,7 @@ class Number:
     end: int
     word: str | None = None
     doubt: str | None = None
+    side: str | None = None
 
 
 #: Name -> (pattern of the name, lowest and highest value an eye can have).
@@ -81,7 +83,7 @@ _VALUE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _BETWEEN = re.compile(
-    r"(?:[\s:=,~≈()\-–]|\b(?:of|is|was|are|were|be|about|approximately|approx\.?|measured?|measuring|measures|ratio|both|and|in|the|on|by|with|at|od|os|ou|re|le|rt|lt|r|l|right|left|eyes?|for|to|"
+    r"(?:[\s:=,;~≈()\-–]|\b(?:of|is|was|are|were|be|about|approximately|approx\.?|measured?|measuring|measures|ratio|both|and|in|the|on|by|with|at|od|os|ou|re|le|rt|lt|r|l|right|left|eyes?|for|to|"
     r"discs?|value|mean|average|applanation|goldmann|today|snellen|now|acuity|asymmetry|vs\.?|versus|bcva|logmar|distance|corrected|uncorrected|pinhole)\b"
     r"|[右左双两对侧眼约为是值分别均大测得、和及以/]|约为|分别为|长度|记录)*",
     re.IGNORECASE | re.ASCII,
@@ -151,7 +153,8 @@ def _after(text: str, name: re.Match[str], end: int, *, chinese: bool) -> Iterat
         number = _number(str(name.lastgroup), name.group(), match, chinese=chinese)
         if number is None:
             return
-        yield number
+        side = re.fullmatch(r"(?:bc|uc|cc|sc|d|n)?va(r|l)", name.group(), re.IGNORECASE)
+        yield replace(number, side=side.group(1).lower()) if side else number
         position = match.end()
 
 

@@ -13,6 +13,8 @@ _NORMAL = re.compile(
     r"(?P<word>normal|unremarkable|wnl|nad|within normal limits)(?=\s*(?:[,;.)]|$|\band\b|\bbut\b))"
     rf"|(?P<before>normal|unremarkable)\s+(?P<eye2>[{EYE}]+)(?=\s*(?:[,;.]|$))"
 )
+#: "Both discs normal" is no normal fundus.
+_PART = re.compile(r"disc|disk|macul|lens|nerve|pole", re.IGNORECASE)
 _CHINESE_NORMAL = re.compile(
     rf"(?P<eye>[{EYE}]+)\s*(?:眼?底)?(?:彩照|检查|照相|所见)?\s*:?\s*(?P<word>(?:均)?(?:未见(?:明显)?异常|大致正常|正常|无(?:明显)?异常))(?=\s*(?:[,;]|$))"
     r"|(?P<parts>视(?:盘|乳头)[^;]*?黄斑[^;]*?(?:均)?(?:未见(?:明显)?异常|无(?:明显)?异常|大致正常))(?=\s*(?:[,;]|$))"
@@ -47,8 +49,9 @@ def normal_eyes(
             continue
         where = match.span("word") if groups.get("word") else match.span("before")
         place = match.start("eye") if groups.get("eye") else match.start("eye2")
-        eyes = next((m.eyes for m in mentions if m.start <= place < m.end), ())
-        yield where, eyes
+        mention = next((m for m in mentions if m.start <= place < m.end), None)
+        if mention is None or not _PART.search(text[mention.start : mention.end]):
+            yield where, mention.eyes if mention else ()
 
 
 def repeated_findings(

@@ -13,7 +13,7 @@ from . import chinese, english
 from .cleaning import CleanText, clean_text
 from .context import STATUSES, Cue, add_up, mask, reaching
 from .grading import find_grades, grade_of, severity_of
-from .laterality import BOTH, EyeMention, Eyes, eyes_of, find_mentions, names_disc_by_od, place_mentions
+from .laterality import BOTH, LEFT, RIGHT, EyeMention, Eyes, eyes_of, find_mentions, names_disc_by_od, place_mentions
 from .measurements import Number, ReportMeasurement, find_numbers
 from .normality import normal_eyes, repeated_findings
 from .sections import Passage, split_passages
@@ -305,6 +305,8 @@ def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
     text = sentence.passage.text
     code = narrower(term.code, _clause(text.lower(), term.start))
     known = known_terms()[code]
+    if _NO_STATEMENT.match(text, term.end):
+        return None
     if EMPTY_BOX.search(text[: term.start]) or BLANK_AFTER.match(text, term.end):
         return None
     if known.kind == "normal" and re.match(
@@ -318,6 +320,8 @@ def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
         return None
     if term.denies:
         status = {"present": "absent", "absent": "present"}.get(status, status)
+    if known.kind == "treatment" and status == "present" and re.search(r"术后|手术", text[term.start : term.end]):
+        status = "history"
     if known.kind == "treatment" and status == "present":
         status = sentence.rules.treatment_status(sentence.masked, (term.start, term.end)) or status
     grade = grade_of(code, text, term.start, term.end) or (known.grade if status != "absent" else None)
@@ -373,6 +377,8 @@ def _make(
     )
 
 
+#: "Glaucoma drops" and "cataract clinic" say nothing of the eye.
+_NO_STATEMENT = re.compile(r"[ -](?:medications?|meds|drops|clinic|service|specialist|referral|leaflet)\b", re.IGNORECASE)
 _PLACES = re.compile(
     r"\b(?:(?:supero|infero)[- ]?(?:temporal|nasal)(?:ly)?|superior(?:ly)?|inferior(?:ly)?|nasal(?:ly)?|temporal(?:ly)?|macula[r]?|fovea[l]?|parafoveal|"
     r"posterior pole|(?:mid[- ]?)?peripher(?:y|al)|arcades?|(?:optic )?dis[ck]|peripapillary|central|\d{1,2} o'?clock|(?:all )?four quadrants|one quadrant|two quadrants)\b"
@@ -448,7 +454,7 @@ def _add_number(sentence: _Sentence, number: Number, state: _State) -> None:
             unit=number.unit,
             written=written,
             span=span,
-            eyes=sentence.eyes(number.start, number.end),
+            eyes={"r": RIGHT, "l": LEFT}.get(number.side or "") or sentence.eyes(number.start, number.end),
             status="history" if earlier or sentence.passage.section == "history" else "present",
             word=number.word,
         )

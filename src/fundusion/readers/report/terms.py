@@ -170,7 +170,9 @@ def _english(text: str) -> Iterator[TermMatch]:
     words = [normal_word(t.group()) for t in tokens]
     i = 0
     while i < len(tokens):
-        found = _longest(text, tokens, words, i)
+        # "3rd" holds no retinal detachment.
+        glued = i > 0 and tokens[i - 1].end() == tokens[i].start() and tokens[i - 1].group().isdigit()
+        found = None if glued else _longest(text, tokens, words, i)
         if found is not None:
             length, codes = found
             wrong = any(
