@@ -293,6 +293,16 @@ def _check_columns(names: list[str], rename: Mapping[str, str]) -> None:
         raise InvalidInput(f"columns occur twice: {twice}.", code="manifest.columns")
 
 
+def read_rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of any table with their line numbers; every cell as it stands, columns of any name.
+
+    Raises:
+        ReadError: The file cannot be read, or its encoding is not certain.
+        InvalidInput: The table is damaged.
+    """
+    return _read_rows(Path(path))
+
+
 def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from .context import EYE, NUMBER, TERM, Cue, compile_cues, find_cues
+from .context import EYE, NUMBER, TERM, Cue, Reach, compile_cues, find_cues
 
 _NOT_OUT = r"(?:不|未|不能|无法|未能|尚不能|不可|尚未|不完全|难以)(?:完全)?(?:排除|除外)"
 _CHANGE = r"(?:增多|加重|增加|变化|改变|进展|增大|扩大|好转|吸收|消退|减轻|减少)"
@@ -24,7 +24,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("uncertain", "forward"): (
         _NOT_OUT, r"可疑", r"疑似", r"疑为", r"(?:高度|临床)?怀疑", r"疑(?!似|为)", r"(?<!不)(?<!应)考虑(?:为|是)?", r"可能(?:为|是|有|存在|系)?", r"倾向(?:于)?",
-        r"(?:请|建议|以|需|进一步|待|结合临床)(?:除外|排除|鉴别)", r"(?<!已)(?<!予)(?<!不)(?<!未)(?<!待)(?:排除|除外)(?=[^,;]*\x01)", r"\?(?=\s*\x01)", r"似(?:有|为|见)", r"注意鉴别",
+        r"(?:请|建议|以|需|进一步|待|结合临床)(?:除外|排除|鉴别)", r"(?<!已)(?<!予)(?<!不)(?<!未)(?<!待)(?:排除|除外)(?=[^,;]*\x01)", r"\?(?=\s*\x01)", r"似(?:有|为|见)", r"是否(?:为|是|系|合并)?(?!有|存在)", r"注意鉴别",
         r"不像", r"鉴别", r"待(?:排除|排|除外)(?=\s*\x01)",
     ),
     ("uncertain", "backward"): (
@@ -35,10 +35,10 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
         r"既往(?:有|曾有?|行|史)?", r"曾(?:经|有|行|患|因|诊断(?:为)?)*", r"以前(?:有)?", r"原有", r"(?:患有|有)(?=\x01(?:病)?史)", r"(?:\d+|数|半|一|两|三)(?:年|月|个月|周|天)(?:余)?前(?:行|因|曾)?",
     ),
     ("history", "backward"): (
-        r"(?:手术|治疗|外伤)?病?史(?!前)", r"(?:已|完全|基本|已完全|已基本|大部分)(?:吸收|消退|消失|愈合|复位|缓解)+", r"消(?:退|失)", r"已愈", r"治愈",
+        r"(?:手术|治疗|外伤)?病?史(?!前)", r"(?:已|完全|基本|已完全|已基本|大部分)(?:吸收|消退|消失|愈合|复位|缓解)+", r"消(?:退|失)", r"(?<=\x01)(?:完全)?吸收(?!中)", r"(?:已)?闭合", r"已愈", r"治愈",
     ),
     ("conditional", "forward"): (
-        r"(?:^|(?<=[,;]))\s*(?:如果|若|如|一旦|倘若)(?!下|前|上|图)(?:出现|发生|有|发现|再次|合并)*", r"警惕", r"预防", r"防止", r"以防", r"谨防", r"(?:注意|观察)(?:有无|是否)?", r"有无", r"是否(?:有|存在)?", r"筛查", r"排查",
+        r"(?:^|(?<=[,;]))\s*(?:如果|若|如|一旦|倘若)(?!下|前|上|图)(?:出现|发生|有|发现|再次|合并)*", r"警惕", r"预防", r"防止", r"以防", r"谨防", r"(?:注意|观察)(?:有无|是否)?", r"有无", r"是否(?:有|存在)", r"筛查", r"排查",
         r"风险", r"避免", r"(?:可|会|易)(?:导致|引起|发生|继发)",
     ),
     ("conditional", "backward"): (r"(?<=\x01)(?:的)?筛查", r"(?:的)?(?:发生)?风险", r"(?<=\x01)(?:的)?排查", r"可能发生"),
@@ -85,7 +85,7 @@ def cues_of(masked: str) -> list[Cue]:
     return cues
 
 
-def reach_of(masked: str, kind_of_item: str):
+def reach_of(masked: str, kind_of_item: str) -> Reach:
     """Return the function that says whether a cue of this sentence reaches a finding."""
 
     def reaches(cue: Cue, item: tuple[int, int], cues: Sequence[Cue]) -> bool:
@@ -113,6 +113,8 @@ def treatment_status(masked: str, item: tuple[int, int]) -> str | None:
 
 def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequence[Cue], kind: str) -> bool:
     gap = masked[cue.end : item[0]]
+    if cue.kind == "family":
+        return ";" not in gap and gap.count(",") <= 1 and not (TERM in gap and "," in gap) and "但" not in gap
     if _STOP.search(gap):
         return False
     nearer = [c for c in cues if c.forward and cue.end <= c.start and c.end <= item[0]]
@@ -124,8 +126,6 @@ def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequenc
         return False
     if "," not in gap:
         return True
-    if cue.kind in ("conditional", "family"):
-        return cue.kind == "family" and gap.count(",") == 1 and TERM not in gap
     if cue.kind != "absent" or kind != "lesion":
         return False
     ends = [p for p in (masked.find(c, item[1]) for c in ",;") if p >= 0]

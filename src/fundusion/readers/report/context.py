@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: Whether a cue reaches a finding, given all cues of the sentence; None when it cannot be told.
+Reach = Callable[["Cue", tuple[int, int], Sequence["Cue"]], "bool | None"]
 
 #: What a report may say of a finding.
 STATUSES = ("present", "absent", "uncertain", "history", "conditional", "family")
@@ -77,10 +80,15 @@ def find_cues(pattern: re.Pattern[str], masked: str) -> list[Cue]:
 def reaching(
     cues: Sequence[Cue],
     item: tuple[int, int],
-    reaches: Callable[[Cue, tuple[int, int], Sequence[Cue]], bool],
+    reaches: Reach,
 ) -> list[Cue]:
-    """Return the cues that reach a finding."""
-    return [cue for cue in cues if reaches(cue, item, cues)]
+    """Return the cues that reach a finding; one of which that cannot be told (None) counts as doubt."""
+    found = []
+    for cue in cues:
+        answer = reaches(cue, item, cues)
+        if answer is not False:
+            found.append(cue if answer else replace(cue, kind="uncertain"))
+    return found
 
 
 def add_up(cues: Sequence[Cue], *, section: str = "", kind: str = "disease") -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from .context import EYE, NUMBER, TERM, Cue, compile_cues, find_cues
+from .context import EYE, NUMBER, TERM, Cue, Reach, compile_cues, find_cues
 
 _MARKS = TERM + EYE + NUMBER
 _CANNOT = r"(?:can ?not|can't|could not|couldn't|cant)"
@@ -21,7 +21,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
         r"\bno (?:evidence|findings?|features?) (?:suspicious|suggestive|concerning) (?:for|of)\b",
         r"\bno history of\b", r"\bno h/o\b", r"\bno (?:previous|prior|past)(?: history of)?\b",
         r"\bwithout(?: any)?(?: (?:evidence|signs?) of)?\b", r"\bw/o\b", r"\bden(?:ies|ied|ying)\b", r"\babsence of\b",
-        r"\bfree (?:of|from)\b", r"\bnegative for\b", r"\bneither\b", r"\bnor\b", r"\bnil\b", r"\bnever (?:had|any)?\b",
+        r"\bfree (?:of|from)\b", r"\bneg(?:ative|\.)? for\b", r"\bnot (?:typical|consistent|compatible|in keeping) (?:for|of|with)\b", r"\bneither\b", r"\bnor\b", r"\bnil\b", r"\bnever (?:had|any)?\b",
         r"\b(?:do|does|did|has|have|had|could|can|is|are|was|were|would) ?n[o']t (?:see|show|have|had|reveal|demonstrate|detect|find|identify|appreciate|associated with|any)\b(?: any)?",
         r"\bnot (?:had )?any\b", r"\black of\b", r"\bfailed to (?:show|reveal|demonstrate)\b", r"\b(?:ruled|rules) out(?= [\x01])", r"\bexcludes\b",
         r"\bnot\b(?= [\x01])",
@@ -34,7 +34,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("uncertain", "forward"): (
         r"(?<![\x01] )\b(?:possible|possibly|probable|probably|questionable|equivocal|presumed|likely|unlikely|suspected|suspect|query|queried|queries|potential)\b",
-        r"\bsuspicious (?:for|of)\b", r"\bsuspicion (?:for|of)\b", r"\bsuggest(?:ive of|ing|s|ed)\b", r"\br/o\b", r"\br\.o\.",
+        r"\bsuspicious (?:for|of)\b", r"\bsuspicion (?:for|of)\b", r"\bsuggest(?:ive of|ing|s|ed)?\b", r"\br/o\b", r"\br\.o\.",
         r"(?<!cannot )(?<!not )\brule out\b", r"\bto (?:exclude|rule out)\b", rf"\b{_CANNOT} (?:\w+ )?(?:exclude|rule out|be sure of)\b",
         r"\b(?:may|might|could)(?: also)?(?: well)? (?:be|represent|have|indicate|reflect|suggest)\b",
         r"\bthere (?:may|might|could) be\b", r"\bconcern(?:ing)? (?:for|of)\b", r"\bpossibility of\b", r"\bversus\b|\bvs\.?\b",
@@ -52,14 +52,14 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("history", "forward"): (
         r"\bhistory of\b", r"\bh/o\b", r"\bhx(?: of)?\b", r"\bprevious(?:ly)?(?: (?:noted|seen|described|documented|reported|diagnosed|treated|known))?\b",
         r"\bprior\b", r"\bformer(?:ly)?\b", r"\bs/p\b", r"\bstatus[- ]post\b", r"\bpost(?=[- ][\x01])", r"\bno longer(?: any| has)?\b",
-        r"\b(?:after|following)(?= [\x01])", r"\bresolved(?= [\x01])", r"\bpast (?:history of)?\b", r"\bunderwent\b", r"\bpreviously\b",
+        r"\b(?:after|following)(?= [\x01])", r"\b(?:resolved|regressed|involuted|cleared)(?= [\x01])", r"\bpast (?:history of)?\b", r"\bunderwent\b", r"\bpreviously\b",
     ),
     ("history", "backward"): (
         r"\b(?:has |have |had |is |are )?(?:now |completely |fully |since )*(?:resolved|cleared|disappeared|regressed|vanished|reabsorbed)\b",
-        r"\bno longer (?:seen|present|visible|evident)\b", r"\bpeel(?:ing|ed)?\b", r"\b(?:years?|months?|weeks?) ago\b", r"\bin the past\b", r"\bis gone\b",
+        r"\bno longer (?:seen|present|visible|evident)\b", r"\bpeel(?:ing|ed)?\b", r"\b(?:years?|months?|weeks?) ago\b", r"(?<=[\x01]) (?:surgery|repair|operation)\b", r"\bin the past\b", r"\bis gone\b",
     ),
     ("conditional", "forward"): (
-        r"\bif\b", r"\bin case of\b", r"\bat risk (?:for|of)\b", r"\brisk (?:for|of)\b", r"\b(?:watch|monitor|monitoring|look|screen(?:ed|ing)?|check|evaluat(?:e|ion)|assess(?:ed|ment)?|examin(?:e|ed|ation)|referred) for\b",
+        r"\bif\b", r"\bin case of\b", r"\bat risk (?:for|of)\b", r"\brisk (?:for|of)\b", r"\b(?:watch(?: out)?|monitor|monitoring|look(?: out)?|beware|screen(?:ed|ing)?|check|evaluat(?:e|ion)|assess(?:ed|ment)?|examin(?:e|ed|ation)|referred) for\b",
         r"\bsymptoms of\b", r"\bprecautions? (?:for|of)\b", r"\b(?:may|might|could|can) (?:lead to|cause|progress to|result in|develop)\b",
         r"\bprevent(?:ion of)?\b", r"\bwarned (?:about|of)\b", r"\badvi[cs]e (?:about|regarding|on)\b", r"\bshould (?:there be|any)\b", r"\bunless\b",
         r"\beducat(?:ed|ion) (?:about|on|regarding)\b", r"\bscreening\b(?= [\x01])", r"\bto look for\b", r"\breturn (?:precautions|immediately)\b.*?\b(?:for|of)\b",
@@ -84,7 +84,9 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
 }  # fmt: skip
 #: Words of doubt that stand before or after what they speak of.
-_EITHER_SIDE = re.compile(r"(?:(?:is|are|was|were|has been|have been) )?(?:possible|probable|suspected|suspect|questionable|equivocal|unlikely|unclear|queried)")
+_EITHER_SIDE = re.compile(
+    r"(?:(?:is|are|was|were|has been|have been) )?(?:possible|probable|suspected|suspect|questionable|equivocal|unlikely|unclear|queried)"
+)
 #: What a planned treatment looks like.
 _PLANNED = r"\b(?:will|plan(?:s|ned|ning)?(?: for)?|schedul\w+|recommend\w*|advis\w+|refer(?:red)? for|consider\w*|candidate for|needs?|due for|to (?:have|undergo)|book\w*|list(?:ed)? for|arrange\w*|start)\b"
 _DONE = r"\b(?:19|20)\d\d\b|\bago\b|\blast (?:year|month|week)\b|\breceived\b|\bunderwent\b|\bdone\b|\bperformed\b|\btreated with\b|\bgiven\b|\bhad\b|\bcompleted\b|\bprevious(?:ly)?\b"
@@ -99,6 +101,10 @@ _OWN_STATEMENT = re.compile(
     r"mild|moderate|severe|early|dense|large|small|extensive|old|tiny|trace|subtle|diffuse|marked|numerous|advanced|stable|persistent|an?|one|two|three|known|"
     r"the (?:macula|disc|vessels|lens|retina|fundus|periphery|vitreous)|maculas?|discs?|optic (?:disc|nerve)|vessels?|lens|retina|fundus|periphery|"
     rf"vitreous|view|cups?|healthy|normal|otherwise|only|positive|possible|suspected|presence of|however|likely|[{EYE}]+\s*[:\-]?\s*(?:has|shows|with)|\d)\b"
+)
+#: "No oedema, haemorrhages in two quadrants": the last piece has a place of its own and no "or" before it.
+_PLACED = re.compile(
+    r"\s*(?:in|at|along|around|near|within|over|temporal|nasal|inferior|superior|inferiorly|superiorly)\b(?! either)"
 )
 _LIST_WORDS = re.compile(
     rf"(?:[\s,/&+()\-{_MARKS}]|\b(?:and|or|nor|any|the|of|in|at|on|retinal|optic|macular|active|new|visible|obvious|definite|frank|hard|soft|"
@@ -131,14 +137,17 @@ def _turned(cue: Cue, masked: str) -> Cue:
     return replace(cue, forward=not joined and (TERM in after or TERM not in before))
 
 
-def reach_of(masked: str, kind_of_item: str):
+def reach_of(masked: str, kind_of_item: str) -> Reach:
     """Return the function that says whether a cue of this sentence reaches a finding."""
 
-    def reaches(cue: Cue, item: tuple[int, int], cues: Sequence[Cue]) -> bool:
+    def reaches(cue: Cue, item: tuple[int, int], cues: Sequence[Cue]) -> bool | None:
         if cue.text.startswith(("versus", "vs")):
             return len(masked[min(cue.end, item[1]) : max(cue.start, item[0])].split()) <= 2
         if cue.forward:
-            return cue.end <= item[0] and _reaches_forward(masked, cue, item, cues)
+            reached = cue.end <= item[0] and _reaches_forward(masked, cue, item, cues)
+            if reached and cue.kind == "absent" and kind_of_item != "lesion" and _may_end_at_comma(masked, cue, item):
+                return None
+            return reached
         return cue.start >= item[1] and _reaches_backward(masked, cue, item, cues)
 
     return reaches
@@ -175,6 +184,12 @@ def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequenc
         return False
     if cue.kind == "affirmed":
         return "," not in gap
+    if cue.kind == "uncertain":
+        gap = re.sub(r"\bor an?\b", "or ", gap)
+    if "," in gap and not re.search(r"\b(?:or|nor|and)\b", gap) and _PLACED.match(masked, item[1]):
+        return False
+    if not re.search(r"\b(?:or|nor)\b", gap) and re.search(rf",[^,]*{TERM}+{_PLACED.pattern}", gap):
+        return False
     pieces = re.split(r",|\band\b|\bor\b(?! \w+ly)", gap)
     if any(_OWN_STATEMENT.match(piece) for piece in pieces[1:]):
         return False
@@ -183,6 +198,16 @@ def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequenc
     if cue.kind == "history" and re.search(r"\band\b", gap) and TERM in gap:
         return True
     return len(gap.replace(TERM, "").split()) <= 24
+
+
+def _may_end_at_comma(masked: str, cue: Cue, item: tuple[int, int]) -> bool:
+    """Return whether "no A, B" may mean that B is there: two diseases, one comma, and no "or" that makes a list of them."""
+    gap = masked[cue.end : item[0]]
+    rest = re.split(r"[;.]|\bbut\b", masked[item[1] :])[0]
+    listed = re.search(r"\b(?:or|nor|and)\b", gap) or re.match(
+        rf"[^{TERM}]{{0,20}}(?:,|\bor\b|\bnor\b|\band\b)[^{TERM}]{{0,20}}{TERM}", rest
+    )
+    return gap.count(",") == 1 and TERM in gap and not listed
 
 
 def _reaches_backward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequence[Cue]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...core.vocabulary import Laterality
 
@@ -41,6 +42,19 @@ class ReportMeasurement:
     def eye(self) -> str:
         """Return "OD", "OS", "OU", or "" when the text does not say."""
         return "OU" if len(self.eyes) == 2 else "".join(e.value for e in self.eyes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "word": self.word,
+            "written": self.written,
+            "span": list(self.span),
+            "eye": self.eye or None,
+            "status": self.status,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +99,7 @@ _VALUE = re.compile(
 _BETWEEN = re.compile(
     r"(?:[\s:=,;~≈()\-–]|\b(?:of|is|was|are|were|be|about|approximately|approx\.?|measured?|measuring|measures|ratio|both|and|in|the|on|by|with|at|od|os|ou|re|le|rt|lt|r|l|right|left|eyes?|for|to|"
     r"discs?|value|mean|average|applanation|goldmann|today|snellen|now|acuity|asymmetry|vs\.?|versus|bcva|logmar|distance|corrected|uncorrected|pinhole)\b"
-    r"|[右左双两对侧眼约为是值分别均大测得、和及以/]|约为|分别为|长度|记录)*",
+    r"|[右左双两对侧眼约为是值分别均大测得、和及以/]|约为|分别为|长度|记录|/眼前|/\d+\s*cm)*",
     re.IGNORECASE | re.ASCII,
 )
 _WORDS = {

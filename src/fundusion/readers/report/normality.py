@@ -23,7 +23,7 @@ _SAME = re.compile(
     rf"(?:[,;]|\band\b)\s*(?:but\s+)?(?P<word>none|nil|absent|not seen|present|persistent|persists|same)\s+(?:in\s+)?(?:the\s+)?(?P<eye>[{EYE}]+)(?=\s*(?:[,;.]|$))"
 )
 _CHINESE_SAME = re.compile(
-    rf"(?:[,;])\s*(?P<eye>[{EYE}]+)\s*(?P<word>均?未见|无|没有|同上?|同前|仍存在|存在|也?有|亦然|阴性|阳性)(?=\s*(?:[,;]|$))"
+    rf"(?:[,;])\s*(?P<eye>[{EYE}]+)\s*(?P<word>均?未见|无|没有|同上?|同前|仍存在|亦见|也见|亦有|存在|也?有|亦然|阴性|阳性)(?=\s*(?:[,;]|$))"
 )
 _ABSENT = frozenset({"none", "nil", "absent", "not seen", "未见", "均未见", "无", "没有", "阴性"})
 
@@ -50,7 +50,8 @@ def normal_eyes(
         where = match.span("word") if groups.get("word") else match.span("before")
         place = match.start("eye") if groups.get("eye") else match.start("eye2")
         mention = next((m for m in mentions if m.start <= place < m.end), None)
-        if mention is None or not _PART.search(text[mention.start : mention.end]):
+        part = text[max(0, mention.start - 12) : mention.end] if mention else ""
+        if not _PART.search(part):
             yield where, mention.eyes if mention else ()
 
 

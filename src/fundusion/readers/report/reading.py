@@ -378,7 +378,9 @@ def _make(
 
 
 #: "Glaucoma drops" and "cataract clinic" say nothing of the eye.
-_NO_STATEMENT = re.compile(r"[ -](?:medications?|meds|drops|clinic|service|specialist|referral|leaflet)\b", re.IGNORECASE)
+_NO_STATEMENT = re.compile(
+    r"[ -](?:medications?|meds|drops|clinic|service|specialist|referral|leaflet)\b", re.IGNORECASE
+)
 _PLACES = re.compile(
     r"\b(?:(?:supero|infero)[- ]?(?:temporal|nasal)(?:ly)?|superior(?:ly)?|inferior(?:ly)?|nasal(?:ly)?|temporal(?:ly)?|macula[r]?|fovea[l]?|parafoveal|"
     r"posterior pole|(?:mid[- ]?)?peripher(?:y|al)|arcades?|(?:optic )?dis[ck]|peripapillary|central|\d{1,2} o'?clock|(?:all )?four quadrants|one quadrant|two quadrants)\b"

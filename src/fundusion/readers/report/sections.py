@@ -22,7 +22,7 @@ _HEADING = re.compile(
 )
 _ABBREVIATIONS = r"(?<!\bdr)(?<!\bpt)(?<!\bvs)(?<!\bhx)(?<!\brt)(?<!\blt)(?<!\bapprox)(?<!\bno)(?<!\be\.g)(?<!\bi\.e)"
 _END = re.compile(
-    rf"[。!\n]|{_ABBREVIATIONS}(?<!\bo\.[dsu])(?<!\b[a-z])(?<![:;.。\n]\d)(?<![:;.。\n] \d)(?:\.(?=\s|$)|(?<!\s\d)\.(?=[\u4e00-\u9fff]))|(?<=[\w)])\?(?=\s|$)",
+    rf"[。!\n]|{_ABBREVIATIONS}(?<!\bo\.[dsu])(?<!\b[a-z])(?<![:;。\n]\d)(?<![:;.。\n] \d)(?:\.(?=\s|$)|(?<!\s\d)\.(?=[\u4e00-\u9fff]))|(?<=[\w)])\?(?=\s|$)",
     re.IGNORECASE | re.ASCII,
 )
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
