@@ -2,7 +2,8 @@
 
 from .labels import LabelTable, label_report, label_rows
 from .measurements import ReportMeasurement
-from .reading import MAX_CHARACTERS, ReportFinding, ReportFlag, ReportReading, read_report
+from .reading import MAX_CHARACTERS, read_report
+from .statements import ReportFinding, ReportFlag, ReportReading
 
 __all__ = [
     "MAX_CHARACTERS",

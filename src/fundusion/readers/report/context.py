@@ -13,6 +13,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+#: Cues looked at on each side of a finding. A farther one is cut off by the nearer ones; the bound keeps the time linear.
+_NEAREST = 8
+
 #: Whether a cue reaches a finding, given all cues of the sentence; None when it cannot be told.
 Reach = Callable[["Cue", tuple[int, int], Sequence["Cue"]], "bool | None"]
 
@@ -84,8 +87,10 @@ def reaching(
 ) -> list[Cue]:
     """Return the cues that reach a finding; one of which that cannot be told (None) counts as doubt."""
     found = []
-    for cue in cues:
-        answer = reaches(cue, item, cues)
+    before = [cue for cue in cues if cue.start < item[0]][-_NEAREST:]
+    near = before + [cue for cue in cues if cue.start >= item[0]][:_NEAREST]
+    for cue in near:
+        answer = reaches(cue, item, near)
         if answer is not False:
             found.append(cue if answer else replace(cue, kind="uncertain"))
     return found

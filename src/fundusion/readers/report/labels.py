@@ -13,7 +13,8 @@ from typing import Any
 from ...core.errors import FundusionError
 from ...core.study import is_missing
 from ...core.vocabulary import ODIR_LABELS, Laterality, parse_laterality
-from .reading import ReportFinding, ReportReading, read_report
+from .reading import read_report
+from .statements import ReportFinding, ReportReading
 from .terms import known_terms
 
 #: Findings that an explicit "absent" of another one includes.

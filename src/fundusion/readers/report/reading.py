@@ -11,120 +11,22 @@ from ...core.errors import InvalidInput
 from ...core.vocabulary import Laterality
 from . import chinese, english
 from .cleaning import CleanText, clean_text
-from .context import STATUSES, Cue, add_up, mask, reaching
+from .context import Cue, add_up, mask, reaching
 from .grading import find_grades, grade_of, severity_of
-from .laterality import BOTH, LEFT, RIGHT, EyeMention, Eyes, eyes_of, find_mentions, names_disc_by_od, place_mentions
+from .laterality import LEFT, RIGHT, EyeMention, Eyes, eyes_of, find_mentions, names_disc_by_od, place_mentions
 from .measurements import Number, ReportMeasurement, find_numbers
 from .normality import normal_eyes, repeated_findings
+from .places import places_of
 from .sections import Passage, split_passages
+from .statements import ReportFinding, ReportFlag, ReportReading
 from .terms import TermMatch, find_terms, known_terms, narrower
 from .untrusted import BLANK_AFTER, EMPTY_BOX, find_identities, find_template, is_instruction
 
 #: Longer texts are read up to here and flagged `text.too_long`.
 MAX_CHARACTERS = 100_000
 #: A sentence longer than this is read in pieces; no dictation has one.
-_MAX_SENTENCE = 1_500
+_MAX_SENTENCE = 800
 LANGUAGES = ("en", "zh")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFinding:
-    """One thing a report says of one finding.
-
-    Args:
-        code: Stable name; `readers.report.terms.known_terms()` lists all.
-        name: Words for a reader.
-        status: "present", "absent", "uncertain", "history", "conditional" or "family".
-        eyes: Eyes it speaks of; empty when the text does not say.
-        span: Start and end of the term in the original text.
-        text: The term as written.
-        sentence: Start and end of its sentence in the original text.
-        cues: Spans of the words that decided the status.
-        severity: "mild", "moderate", ... beside the finding.
-        grade: Scale and value, for instance ("icdr", "2").
-        location: Words of place in the same clause.
-        section: Kind of passage: "", "findings", "history", "family", "complaint", "plan".
-        flags: Codes of doubts: `term.ambiguous`, `term.misspelt`.
-    """
-
-    code: str
-    name: str
-    status: str
-    eyes: Eyes
-    span: tuple[int, int]
-    text: str
-    sentence: tuple[int, int]
-    cues: tuple[tuple[int, int], ...] = ()
-    severity: str | None = None
-    grade: tuple[str, str] | None = None
-    location: tuple[str, ...] = ()
-    section: str = ""
-    flags: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise InvalidInput(f"status {self.status!r} is not one of {STATUSES}.")
-
-    @property
-    def eye(self) -> str:
-        """Return "OD", "OS", "OU", or "" when the text does not say."""
-        return "OU" if len(self.eyes) == 2 else "".join(e.value for e in self.eyes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready form."""
-        return {
-            "code": self.code,
-            "name": self.name,
-            "status": self.status,
-            "eye": self.eye or None,
-            "span": list(self.span),
-            "text": self.text,
-            "sentence": list(self.sentence),
-            "cues": [list(c) for c in self.cues],
-            "severity": self.severity,
-            "grade": "=".join(self.grade) if self.grade else None,
-            "location": list(self.location),
-            "section": self.section,
-            "flags": list(self.flags),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFlag:
-    """Something about the text that a person should know.
-
-    Args:
-        code: Stable code such as `text.injection`.
-        message: One sentence.
-        span: Place in the original text.
-    """
-
-    code: str
-    message: str
-    span: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportReading:
-    """What a report says, in order of the text.
-
-    Args:
-        findings: Findings with status, eye and span.
-        measurements: Numbers with unit.
-        flags: What a person should know of the text.
-        characters: Length of the text that was read.
-    """
-
-    findings: tuple[ReportFinding, ...] = ()
-    measurements: tuple[ReportMeasurement, ...] = ()
-    flags: tuple[ReportFlag, ...] = ()
-    characters: int = 0
-
-    @property
-    def named_eyes(self) -> Eyes:
-        """Eyes that any statement names."""
-        named = {e for item in (*self.findings, *self.measurements) for e in item.eyes}
-        return tuple(e for e in BOTH if e in named)
 
 
 @dataclass(slots=True)
@@ -243,12 +145,22 @@ def _read_passage(passage: Passage, clean: CleanText, text: str, language: str |
     extra = [TermMatch(start=g.start, end=g.end, code=g.code) for g in grades]
     items = sorted([(t.start, t.end) for t in (*terms, *extra)] + [(n.start, n.end) for n in numbers])
     placed = place_mentions(sentence, mentions, items, chinese=is_chinese)
+    hidden = mask(
+        sentence,
+        [(t.start, t.end) for t in terms],
+        [(m.start, m.end) for m in mentions],
+        [(n.start, n.end) for n in numbers],
+    )
     analysed = _Sentence(
-        passage=passage, clean=clean, original=text, chinese=is_chinese, mentions=placed, carried=state.carried,
-        masked=mask(
-            sentence, [(t.start, t.end) for t in terms], [(m.start, m.end) for m in mentions], [(n.start, n.end) for n in numbers]
-        ),
-    )  # fmt: skip
+        passage=passage,
+        clean=clean,
+        original=text,
+        chinese=is_chinese,
+        mentions=placed,
+        carried=state.carried,
+        masked=hidden,
+        cues=(chinese if is_chinese else english).cues_of(hidden),
+    )
     if names_disc_by_od(sentence):
         where = clean.span(passage.start, passage.start + len(sentence))
         state.flags.append(
@@ -286,6 +198,7 @@ class _Sentence:
     mentions: list[EyeMention]
     carried: Eyes
     masked: str
+    cues: list[Cue]
 
     @property
     def rules(self) -> Any:
@@ -313,8 +226,7 @@ def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
         r"\s*(?:[,(]?\s*)?(?:except|apart|other than|aside|but)|以?外", text[term.end :]
     ):
         return None
-    cues = sentence.rules.cues_of(sentence.masked)
-    reached = reaching(cues, (term.start, term.end), sentence.rules.reach_of(sentence.masked, known.kind))
+    reached = reaching(sentence.cues, (term.start, term.end), sentence.rules.reach_of(sentence.masked, known.kind))
     status = add_up(reached, section=sentence.passage.section, kind=known.kind)
     if status is None:
         return None
@@ -339,8 +251,7 @@ def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
 def _graded(
     sentence: _Sentence, start: int, end: int, code: str, grade: tuple[str, str], absent: bool
 ) -> ReportFinding:
-    cues = sentence.rules.cues_of(sentence.masked)
-    reached = reaching(cues, (start, end), sentence.rules.reach_of(sentence.masked, "disease"))
+    reached = reaching(sentence.cues, (start, end), sentence.rules.reach_of(sentence.masked, "disease"))
     status = add_up(reached, section=sentence.passage.section) or "family"
     return _make(
         sentence, (start, end), code, "absent" if absent and status == "present" else status, grade=grade, cues=reached
@@ -371,7 +282,7 @@ def _make(
         cues=tuple(sentence.span(c.start, c.end) for c in cues),
         severity=severity_of(text, *where),
         grade=grade,
-        location=_location(text, *where),
+        location=places_of(text, *where),
         section=sentence.passage.section,
         flags=flags,
     )
@@ -381,20 +292,6 @@ def _make(
 _NO_STATEMENT = re.compile(
     r"[ -](?:medications?|meds|drops|clinic|service|specialist|referral|leaflet)\b", re.IGNORECASE
 )
-_PLACES = re.compile(
-    r"\b(?:(?:supero|infero)[- ]?(?:temporal|nasal)(?:ly)?|superior(?:ly)?|inferior(?:ly)?|nasal(?:ly)?|temporal(?:ly)?|macula[r]?|fovea[l]?|parafoveal|"
-    r"posterior pole|(?:mid[- ]?)?peripher(?:y|al)|arcades?|(?:optic )?dis[ck]|peripapillary|central|\d{1,2} o'?clock|(?:all )?four quadrants|one quadrant|two quadrants)\b"
-    r"|颞上方?|颞下方?|鼻上方?|鼻下方?|颞侧|鼻侧|上方|下方|黄斑中心凹|黄斑区?|中心凹|后极部|中周部|周边部?|视盘旁?|视乳头|血管弓|[一二三四]象限|\d{1,2}点(?:钟|位)?",
-    re.IGNORECASE | re.ASCII,
-)
-
-
-def _location(text: str, start: int, end: int) -> tuple[str, ...]:
-    left = max((text.rfind(c, 0, start) for c in ",;:、"), default=-1) + 1
-    stops = [p for c in ",;:、" if (p := text.find(c, end)) >= 0]
-    right = min(stops, default=len(text))
-    found = [m.group().lower() for m in _PLACES.finditer(text, left, right) if not start <= m.start() < end]
-    return tuple(dict.fromkeys(found))
 
 
 def _clause(text: str, position: int) -> str:
