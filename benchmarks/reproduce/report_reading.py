@@ -81,15 +81,24 @@ def measured(row: Mapping[str, Any]) -> Counter[tuple[str, str]]:
     """Return right, extra and missing measurements of one sentence."""
     reading = read_report(row["text"])
     got = {(m.name, m.word if m.value is None else m.value, m.unit, m.eye) for m in reading.measurements}
-    want = {(m["name"], m.get("word") if m["value"] is None else m["value"], m["unit"], m["eye"] or "") for m in row["measurements"]}
-    return Counter({("right", "all"): len(got & want), ("extra", "all"): len(got - want), ("missing", "all"): len(want - got)})
+    want = {
+        (m["name"], m.get("word") if m["value"] is None else m["value"], m["unit"], m["eye"] or "")
+        for m in row["measurements"]
+    }
+    return Counter(
+        {("right", "all"): len(got & want), ("extra", "all"): len(got - want), ("missing", "all"): len(want - got)}
+    )
 
 
 def score(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return precision, recall and F1 with intervals, by status and together."""
     with_eye = [counts_of(r, with_eye=True) for r in rows]
     without = [counts_of(r, with_eye=False) for r in rows]
-    answer: dict[str, Any] = {"sentences": len(rows), "all": figures(with_eye, None), "without eye": figures(without, None)}
+    answer: dict[str, Any] = {
+        "sentences": len(rows),
+        "all": figures(with_eye, None),
+        "without eye": figures(without, None),
+    }
     for status in STATUSES:
         answer[status] = figures(with_eye, status)
     answer["measurements"] = figures([measured(r) for r in rows], None)
@@ -101,13 +110,19 @@ def score(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def has_grade(text: str, wanted: Mapping[str, Any]) -> bool:
     """Return whether a graded finding was read with its grade."""
     found = read_report(text).findings
-    return any(f.code == wanted["code"] and f.eye == (wanted["eye"] or "") and "=".join(f.grade or ()) == wanted["grade"] for f in found)
+    return any(
+        f.code == wanted["code"] and f.eye == (wanted["eye"] or "") and "=".join(f.grade or ()) == wanted["grade"]
+        for f in found
+    )
 
 
 def figures(counts: Sequence[Counter[tuple[str, str]]], status: str | None) -> dict[str, Any]:
     """Return precision, recall, F1 with 95 % bootstrap intervals over sentences, and the number of findings."""
     names = ("right", "extra", "missing")
-    table = np.asarray([[sum(n for (k, s), n in c.items() if k == name and status in (None, s)) for name in names] for c in counts], float)
+    table = np.asarray(
+        [[sum(n for (k, s), n in c.items() if k == name and status in (None, s)) for name in names] for c in counts],
+        float,
+    )
     draws = np.random.default_rng(0).integers(0, len(counts), (2000, len(counts)))
     sums = table[draws].sum(axis=1)
     ratios: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -165,7 +180,9 @@ def odir_agreement(table: Path) -> dict[str, Any]:
                 counts["given and said"] += given and said == 1
             if row["dr_grade_from_keywords"]:
                 given_grade = str(int(float(row["dr_grade_from_keywords"])))
-                grades["not said" if labels.dr_grade is None else "right" if labels.dr_grade == given_grade else "wrong"] += 1
+                grades[
+                    "not said" if labels.dr_grade is None else "right" if labels.dr_grade == given_grade else "wrong"
+                ] += 1
     return {"letters": {k: dict(v) for k, v in letters.items()}, "dr_grade": dict(grades)}
 
 

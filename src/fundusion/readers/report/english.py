@@ -29,7 +29,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("absent", "backward"): (
         rf"\b(?:{_BE} )?not (?:{_SEEN}|there)\b", r"\babsent\b", rf"\b(?:{_BE} |be(?:en)? )?(?:ruled out|excluded)\b",
         rf"\bcould not be {_SEEN}\b",
-        r"(?<=[:=\-])\s*(?:none|nil|no|negative|neg|absent|not seen|0)\b(?! [\x01])", r"\bnone (?:\w+ )?(?:seen|noted|present|detected)?",
+        r"(?<=[:=\-])\s*(?:none|nil|no|negative|neg|absent|not seen|0)\b(?! [\x01])", r"\bnone\b(?! (?:in )?\x02)(?: (?:seen|noted|present|detected))?",
         r"\bin none\b", r"(?: |^)-ve\b", r"\(-\)", r"(?<= )-(?=\s*(?:[,;]|$))", r"\bnegative\b(?! for)", r"\bnil\b(?=\s*(?:$|[,;]))",
     ),
     ("uncertain", "forward"): (

@@ -73,8 +73,12 @@ def severity_of(text: str, start: int, end: int) -> str | None:
         first = re.match(r"\s*(?:is|was)?\s*(?=\S)", right)
         tail = _SEVERITY.match(right, first.end()) if first else None
         if tail is None:
-            zh = re.match(r"\s*,?\s*(早期|中期|晚期|轻度|中度|重度)", text[end : end + 8])
-            tail = _SEVERITY.match(zh.group(1)) if zh else None
+            apart = re.match(
+                r"\s*,?\s*(早期|中期|晚期|轻度|中度|重度|(?:mild|moderate|severe)(?=\s*(?:[,;.)]|$)))",
+                text[end : end + 14],
+                re.IGNORECASE,
+            )
+            tail = _SEVERITY.match(apart.group(1)) if apart else None
         before = {_severity(tail)} if tail else set()
     words = before | inside
     return words.pop() if len(words) == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...core.errors import InvalidInput
@@ -20,7 +20,7 @@ from .places import places_of
 from .sections import Passage, split_passages
 from .statements import ReportFinding, ReportFlag, ReportReading
 from .terms import TermMatch, find_terms, known_terms, narrower
-from .untrusted import BLANK_AFTER, EMPTY_BOX, find_identities, find_template, is_instruction
+from .untrusted import BLANK_AFTER, EMPTY_BOX, find_identities, find_template, instruction_start
 
 #: Longer texts are read up to here and flagged `text.too_long`.
 MAX_CHARACTERS = 100_000
@@ -123,11 +123,15 @@ def _pieces(passage: Passage) -> list[Passage]:
 
 def _read_passage(passage: Passage, clean: CleanText, text: str, language: str | None, state: _State) -> None:
     sentence = passage.text
-    if is_instruction(sentence):
-        span = clean.span(passage.start, passage.start + len(sentence))
-        message = "this sentence speaks to a machine; it was set aside and changed nothing."
+    cut = instruction_start(sentence)
+    if cut is not None:
+        span = clean.span(passage.start + cut, passage.start + len(sentence))
+        message = "this speaks to a machine; it was set aside and changed nothing."
         state.flags.append(ReportFlag(code="text.injection", message=message, span=span))
-        return
+        sentence = sentence[:cut].rstrip()
+        if not sentence:
+            return
+        passage = replace(passage, text=sentence)
     is_chinese = passage.is_chinese if language is None else language == "zh"
     if passage.opens or (passage.line != state.line and not state.from_heading):
         state.carried, state.from_heading = (), False

@@ -167,7 +167,7 @@ def _english(text: str) -> Iterator[TermMatch]:
     known = vocabulary()
     tokens = list(_WORD.finditer(text))
     shouted = not any(c.islower() for c in text) and sum(len(t.group()) > 3 for t in tokens) > 1
-    words = [normal_word(t.group()) for t in tokens]
+    words = [normal_word(_without_plural(t.group())) for t in tokens]
     i = 0
     while i < len(tokens):
         # "3rd" holds no retinal detachment.
@@ -183,13 +183,17 @@ def _english(text: str) -> Iterator[TermMatch]:
                 yield _match(tokens[i].start(), tokens[i + length - 1].end(), code, misspelt=wrong)
             i += length
             continue
-        token = tokens[i].group()
-        bare = token[:-1] if token.endswith("s") and token[:-1].isupper() else token
+        bare = _without_plural(tokens[i].group())
         code = known.capitals.get(bare)
         # In a text all in capitals HE and MA are as likely words as findings.
         if code is not None and not (shouted and len(bare) == 2):
             yield TermMatch(start=tokens[i].start(), end=tokens[i].end(), code=code)
         i += 1
+
+
+def _without_plural(token: str) -> str:
+    """Return an abbreviation without its small s: CWSs is CWS."""
+    return token[:-1] if len(token) > 2 and token.endswith("s") and token[:-1].isupper() else token
 
 
 def _match(start: int, end: int, code: str, *, misspelt: bool = False) -> TermMatch:
