@@ -41,6 +41,11 @@ def test_a_heading_is_carried_over_lines_and_prose_is_not():
     assert [f.eye for f in read_report("The right eye shows drusen.\nERM").findings] == ["OD", ""]
 
 
+def test_a_heading_of_a_part_keeps_the_eye_and_a_conclusion_begins_anew():
+    text = "Right eye:\nFundus: drusen\nMacula: exudates\nImpression: ERM"
+    assert [f.eye for f in read_report(text).findings] == ["OD", "OD", ""]
+
+
 def test_the_other_eye_without_a_first_one_is_nobody():
     (mention,) = find_mentions("the fellow eye has drusen", chinese=False)
     assert mention.eyes == ()

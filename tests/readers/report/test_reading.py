@@ -78,8 +78,8 @@ def content(reading):
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(TEXTS), st.sampled_from(INJECTIONS), st.sampled_from([". ", "\n", "。", "\n\n"]))
 def test_an_appended_instruction_changes_nothing(text, injection, joint):
-    plain, attacked = read_report(text), read_report(text + joint + injection)
-    assert content(attacked) == content(read_report(text + joint)) or content(attacked) == content(plain)
+    attacked = read_report(text + joint + injection)
+    assert content(attacked) == content(read_report(text + joint))
     assert "text.injection" in [f.code for f in attacked.flags]
 
 

@@ -12,7 +12,7 @@ from ...core.vocabulary import Laterality
 from . import chinese, english
 from .cleaning import CleanText, clean_text
 from .context import Cue, add_up, mask, reaching
-from .grading import find_grades, grade_of, severity_of
+from .grading import GradeMention, find_grades, grade_of, severity_of
 from .laterality import LEFT, RIGHT, EyeMention, Eyes, eyes_of, find_mentions, names_disc_by_od, place_mentions
 from .measurements import Number, ReportMeasurement, find_numbers
 from .normality import normal_eyes, repeated_findings
@@ -142,49 +142,52 @@ def _read_passage(passage: Passage, clean: CleanText, text: str, language: str |
         return
     numbers = [n for n in find_numbers(sentence, chinese=is_chinese) if not _inside(n.start, terms)]
     grades = [g for g in find_grades(sentence) if not any(n.start <= g.start < n.end for n in numbers)]
-    terms = [t for t in terms if not any(g.start <= t.start < g.end for g in grades)]
-    if any(g.code == "diabetic_retinopathy" for g in grades):
-        # "DR grade 0" is one statement: the grade says it, the name before it does not.
-        terms = [t for t in terms if not (t.code == "diabetic_retinopathy" and t.end - t.start == 2)]
-    extra = [TermMatch(start=g.start, end=g.end, code=g.code) for g in grades]
-    items = sorted([(t.start, t.end) for t in (*terms, *extra)] + [(n.start, n.end) for n in numbers])
-    placed = place_mentions(sentence, mentions, items, chinese=is_chinese)
-    hidden = mask(
-        sentence,
+    terms = _without_graded(terms, grades)
+    spans = (
         [(t.start, t.end) for t in terms],
         [(m.start, m.end) for m in mentions],
         [(n.start, n.end) for n in numbers],
     )
+    items = sorted([*spans[0], *spans[2], *((g.start, g.end) for g in grades)])
+    hidden = mask(sentence, *spans)
     analysed = _Sentence(
         passage=passage,
         clean=clean,
         original=text,
         chinese=is_chinese,
-        mentions=placed,
+        mentions=place_mentions(sentence, mentions, items, chinese=is_chinese),
         carried=state.carried,
         masked=hidden,
         cues=(chinese if is_chinese else english).cues_of(hidden),
     )
-    if names_disc_by_od(sentence):
-        where = clean.span(passage.start, passage.start + len(sentence))
-        state.flags.append(
-            ReportFlag(
-                code="laterality.ambiguous", message='"OD" was read as optic disc, not as right eye.', span=where
-            )
-        )
     found = [f for t in terms if (f := _finding(analysed, t)) is not None]
-    found += [_graded(analysed, g.start, g.end, g.code, g.grade, g.absent) for g in grades]
+    found += [_graded(analysed, g) for g in grades]
     found += _normal(analysed, found)
     found += _repeated(analysed, found)
     state.findings += found
     for number in numbers:
         _add_number(analysed, number, state)
+    _flag_ambiguous(analysed, found, state)
+    _carry(analysed, state)
+
+
+def _without_graded(terms: list[TermMatch], grades: Sequence[GradeMention]) -> list[TermMatch]:
+    """Return the terms that no grade speaks of: "DR grade 0" is one statement, made by the grade and not by the name."""
+    kept = [t for t in terms if not any(g.start <= t.start < g.end for g in grades)]
+    if any(g.code == "diabetic_retinopathy" for g in grades):
+        kept = [t for t in kept if not (t.code == "diabetic_retinopathy" and t.end - t.start == 2)]
+    return kept
+
+
+def _flag_ambiguous(sentence: _Sentence, found: Sequence[ReportFinding], state: _State) -> None:
+    if names_disc_by_od(sentence.passage.text):
+        message = '"OD" was read as optic disc, not as right eye.'
+        where = sentence.span(0, len(sentence.passage.text))
+        state.flags.append(ReportFlag(code="laterality.ambiguous", message=message, span=where))
     for item in found:
         if "term.ambiguous" in item.flags:
-            state.flags.append(
-                ReportFlag(code="term.ambiguous", message=f"{item.text!r} may mean several things.", span=item.span)
-            )
-    _carry(analysed, state)
+            message = f"{item.text!r} may mean several things."
+            state.flags.append(ReportFlag(code="term.ambiguous", message=message, span=item.span))
 
 
 def _inside(position: int, terms: Sequence[TermMatch]) -> bool:
@@ -252,14 +255,12 @@ def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
     return _make(sentence, (term.start, term.end), code, status, grade=grade, cues=reached, flags=flags)
 
 
-def _graded(
-    sentence: _Sentence, start: int, end: int, code: str, grade: tuple[str, str], absent: bool
-) -> ReportFinding:
-    reached = reaching(sentence.cues, (start, end), sentence.rules.reach_of(sentence.masked, "disease"))
+def _graded(sentence: _Sentence, mention: GradeMention) -> ReportFinding:
+    where = (mention.start, mention.end)
+    reached = reaching(sentence.cues, where, sentence.rules.reach_of(sentence.masked, "disease"))
     status = add_up(reached, section=sentence.passage.section) or "family"
-    return _make(
-        sentence, (start, end), code, "absent" if absent and status == "present" else status, grade=grade, cues=reached
-    )
+    status = "absent" if mention.absent and status == "present" else status
+    return _make(sentence, where, mention.code, status, grade=mention.grade, cues=reached)
 
 
 def _make(

@@ -12,9 +12,9 @@ _HEADINGS = {
     r"|既往史|眼科既往史|既往病史|过去史",
     "complaint": r"chief complaint|presenting complaint|complaints?|c/o|hpi|cc|主诉|现病史",
     "plan": r"plan|recommendations?|advice|management|follow[- ]?up|建议|处理|处置|诊疗计划|治疗计划|医嘱",
-    "findings": r"findings?|fundus(?: examination| exam)?|fundoscopy|examination|o/e|oct|ffa|fa|imaging|macula|optic discs?"
-    r"|impression|diagnos[ie]s|assessment|conclusion|summary|indication|technique|comparison"
-    r"|眼底(?:检查|所见|表现|照相)?|检查所见|影像所见|影像表现|所见|印象|诊断(?:意见)?|初步诊断|术前诊断|术后诊断|检查结论|结论",
+    "findings": r"findings?|fundus(?: examination| exam)?|fundoscopy|examination|o/e|眼底(?:检查|所见|表现|照相)?|检查所见|影像所见|影像表现|所见",
+    "conclusion": r"impression|diagnos[ie]s|assessment|conclusion|summary|indication|technique|comparison"
+    r"|印象|诊断(?:意见)?|初步诊断|术前诊断|术后诊断|检查结论|结论",
 }
 _HEADING = re.compile(
     r"(?:^|(?<=[.;。;\n]))[ \t*#]*(?:" + "|".join(f"(?P<{k}>{v})" for k, v in _HEADINGS.items()) + r")[ \t*]*:",
@@ -35,8 +35,8 @@ class Passage:
     Args:
         start: Position in the cleaned text.
         text: The sentence, with a question mark at its end when it has one.
-        section: "findings", "history", "family", "complaint", "plan", or "" before any heading.
-        opens: Whether a heading stands directly before it.
+        section: "findings", "conclusion", "history", "family", "complaint", "plan", or "" before any heading.
+        opens: Whether a heading that ends the part on one eye stands directly before it.
         line: Number of its line.
     """
 
@@ -111,7 +111,9 @@ def _sections(text: str) -> Iterator[tuple[int, int, str, bool]]:
                 position, kind, opened = close, "findings", True
         yield position, stop, kind, opened
         if index < len(marks):
-            position, kind, opened = marks[index][1], marks[index][2], True
+            position, kind = marks[index][1], marks[index][2]
+            # "Fundus:" inside the part on one eye goes on with that eye; "Impression:" begins anew.
+            opened = kind != "findings"
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

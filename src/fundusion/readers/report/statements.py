@@ -27,7 +27,8 @@ class ReportFinding:
         severity: "mild", "moderate", ... beside the finding.
         grade: Scale and value, for instance ("icdr", "2").
         location: Words of place in the same clause.
-        section: Kind of passage: "", "findings", "history", "family", "complaint", "plan".
+        section: Kind of passage: "", "findings", "conclusion", "history", "family", "complaint",
+            "plan".
         flags: Codes of doubts: `term.ambiguous`, `term.misspelt`.
     """
 
