@@ -12,6 +12,8 @@ from fundusion.readers.report.grading import find_grades, severity_of
         ("mild NPDR", ("icdr", "1")),
         ("moderate non-proliferative diabetic retinopathy", ("icdr", "2")),
         ("severe NPDR", ("icdr", "3")),
+        ("NPDR (mild)", ("icdr", "1")),
+        ("双眼NPDR（中度）", ("icdr", "2")),
         ("NPDR, mild", ("icdr", "1")),
         ("PDR", ("icdr", "4")),
         ("mild to moderate NPDR", None),

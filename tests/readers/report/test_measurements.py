@@ -22,6 +22,8 @@ def numbers(text):
         ("VA 6/12 OD, counting fingers OS", [(VA, 0.5, "decimal", "OD"), (VA, "CF", None, "OS")]),
         ("logMAR acuity 0.3 OS", [(VA, 0.3, "logMAR", "OS")]),
         ("VA 0.3 OS", [(VA, 0.3, None, "OS")]),
+        ("VA OD 20/25-2, OS 20/30+1", [(VA, 0.8, "decimal", "OD"), (VA, 0.667, "decimal", "OS")]),
+        ("IOP OD 15, OS 16 mmHg", [(IOP, 15.0, "mmHg", "OD"), (IOP, 16.0, "mmHg", "OS")]),
         ("VAR 6/9, VAL 6/60", [(VA, 0.667, "decimal", "OD"), (VA, 0.1, "decimal", "OS")]),
         ("IOP 16 mmHg right eye", [(IOP, 16.0, "mmHg", "OD")]),
         ("IOP 16 OD", [(IOP, 16.0, None, "OD")]),

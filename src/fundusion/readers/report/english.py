@@ -56,7 +56,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("history", "backward"): (
         r"\b(?:has |have |had |is |are )?(?:now |completely |fully |since )*(?:resolved|cleared|disappeared|regressed|vanished|reabsorbed)\b",
-        r"\bno longer (?:seen|present|visible|evident)\b", r"\bpeel(?:ing|ed)?\b", r"\b(?:years?|months?|weeks?) ago\b", r"(?<=[\x01]) (?:surgery|repair|operation)\b", r"\bin the past\b", r"\bis gone\b",
+        r"\bno longer (?:seen|present|visible|evident)\b", r"\bpeel(?:ing|ed)?\b", r"\b(?:years?|months?|weeks?) ago\b", r"(?<=[\x01]) (?:surgery|repair|operation)\b", r"\bin the past\b", r"\b(?:is|are|has|have) gone\b",
     ),
     ("conditional", "forward"): (
         r"\bif\b", r"\bin case of\b", r"\bat risk (?:for|of)\b", r"\brisk (?:for|of)\b", r"\b(?:watch(?: out)?|monitor|monitoring|look(?: out)?|beware|screen(?:ed|ing)?|check|evaluat(?:e|ion)|assess(?:ed|ment)?|examin(?:e|ed|ation)|referred) for\b",
@@ -173,7 +173,7 @@ def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequenc
     if _STOP.search(gap) or _AFTER_TERM_STOP.search(gap):
         return False
     if cue.kind == "conditional":
-        return "," not in gap or cue.text != "if"
+        return "," not in gap or cue.text != "if" or _LIST_WORDS.fullmatch(gap[gap.index(",") :]) is not None
     if cue.kind == "family":
         return len(gap.split()) <= 12
     if any(
@@ -187,6 +187,9 @@ def _reaches_forward(masked: str, cue: Cue, item: tuple[int, int], cues: Sequenc
     if cue.kind == "uncertain":
         gap = re.sub(r"\bor an?\b", "or ", gap)
     if "," in gap and not re.search(r"\b(?:or|nor|and)\b", gap) and _PLACED.match(masked, item[1]):
+        return False
+    if "," in gap and EYE in gap[: gap.index(",")] and EYE in re.split("[,;]", masked[item[1] :])[0]:
+        # "No drusen OD, drusen OS": each piece has its own eye.
         return False
     if not re.search(r"\b(?:or|nor)\b", gap) and re.search(rf",[^,]*{TERM}+{_PLACED.pattern}", gap):
         return False

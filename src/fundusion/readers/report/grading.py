@@ -74,7 +74,7 @@ def severity_of(text: str, start: int, end: int) -> str | None:
         tail = _SEVERITY.match(right, first.end()) if first else None
         if tail is None:
             apart = re.match(
-                r"\s*,?\s*(早期|中期|晚期|轻度|中度|重度|(?:mild|moderate|severe)(?=\s*(?:[,;.)]|$)))",
+                r"\s*[,(]?\s*(早期|中期|晚期|轻度|中度|重度|(?:mild|moderate|severe)(?=\s*(?:[,;.)]|$)))",
                 text[end : end + 14],
                 re.IGNORECASE,
             )

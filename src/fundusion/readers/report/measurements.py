@@ -90,7 +90,7 @@ _RANGES = {
 }
 _NAME = re.compile("|".join(f"(?P<{k}>{v})" for k, v in _NAMES.items()), re.IGNORECASE | re.ASCII)
 _VALUE = re.compile(
-    r"(?P<snellen>(?<![\d/.])(?:20|6|5|4|3|2|1|10)/\d{1,3}(?:\.\d+)?(?![\d/]))"
+    r"(?P<snellen>(?<![\d/.])(?:20|6|5|4|3|2|1|10)/\d{1,3}(?:\.\d+)?(?![\d/]))(?:\s?[+\-]\d\b)?"
     r"|(?P<word>\b(?:cf|hm|nlp|lp|npl|pl|counting fingers?|hand (?:motions?|movements?)|(?:no )?light perception|(?:no )?perception of light|count fingers?)\b"
     r"|指数|数指|手动|无光感|(?<!闪)光感)"
     r"|(?<![\d.,/])(?P<number>\d{1,4}(?:\.\d+)?|\.\d+)(?![\d/]|\.\d)(?:\s*(?P<unit>mm\s?hg|kpa|μm|µm|um|microns?|micrometers?|micrometres?|微米|毫米汞柱|毫米|mm|logmar|letters?|etdrs letters?)(?![a-z]))?",
@@ -112,6 +112,7 @@ _UNITS = {
     "micrometer": "um", "micrometers": "um", "micrometre": "um", "micrometres": "um", "微米": "um", "mm": "mm", "毫米": "mm",
     "logmar": "logMAR", "letter": "letters", "letters": "letters", "etdrsletter": "letters", "etdrsletters": "letters",
 }  # fmt: skip
+_LIST_UNITS = frozenset({"mmHg", "um", "mm", "logMAR", "letters"})
 _ALLOWED = {
     "cup_to_disc_ratio": {None},
     "intraocular_pressure": {None, "mmHg", "kPa"},
@@ -139,11 +140,20 @@ def find_numbers(text: str, *, chinese: bool) -> list[Number]:
     for i, name in enumerate(names):
         end = names[i + 1].start() if i + 1 < len(names) else len(text)
         pair = _pair(text, name, end)
-        numbers += [pair] if pair is not None else _after(text, name, end, chinese=chinese)
+        numbers += [pair] if pair is not None else _shared_unit(list(_after(text, name, end, chinese=chinese)))
     if not numbers:
         numbers = _before(text, names, chinese=chinese)
     numbers += _unnamed_acuity(text, numbers)
     return sorted(numbers, key=lambda n: n.start)
+
+
+def _shared_unit(numbers: list[Number]) -> list[Number]:
+    """Return numbers of one list with the unit that is written once at its end ("OD 15, OS 16 mmHg")."""
+    unit = numbers[-1].unit if numbers else None
+    return [
+        replace(n, unit=unit, doubt=None) if unit in _LIST_UNITS and n.doubt == "measurement.unit_not_stated" else n
+        for n in numbers
+    ]
 
 
 def _pair(text: str, name: re.Match[str], end: int) -> Number | None:

@@ -20,12 +20,14 @@ _CHINESE_NORMAL = re.compile(
     r"|(?P<parts>视(?:盘|乳头)[^;]*?黄斑[^;]*?(?:均)?(?:未见(?:明显)?异常|无(?:明显)?异常|大致正常))(?=\s*(?:[,;]|$))"
 )
 _SAME = re.compile(
-    rf"(?:[,;]|\band\b)\s*(?:but\s+)?(?P<word>none|nil|absent|not seen|present|persistent|persists|same)\s+(?:in\s+)?(?:the\s+)?(?P<eye>[{EYE}]+)(?=\s*(?:[,;.]|$))"
+    r"(?:[,;]|\band\b)?\s*(?:\bbut\s+)?(?P<word>(?<=but )not|(?<=[,;] )(?:none|nil|absent|not seen|present|persistent|persists|same)"
+    r"|(?<=and )(?:none|nil|absent|not seen|present|persistent|persists)|(?<=but )(?:none|absent|present))"
+    rf"\s+(?:in\s+)?(?:the\s+)?(?P<eye>[{EYE}]+)(?=\s*(?:[,;.]|$))"
 )
 _CHINESE_SAME = re.compile(
     rf"(?:[,;])\s*(?P<eye>[{EYE}]+)\s*(?P<word>均?未见|无|没有|同上?|同前|仍存在|亦见|也见|亦有|存在|也?有|亦然|阴性|阳性)(?=\s*(?:[,;]|$))"
 )
-_ABSENT = frozenset({"none", "nil", "absent", "not seen", "未见", "均未见", "无", "没有", "阴性"})
+_ABSENT = frozenset({"none", "nil", "absent", "not seen", "not", "未见", "均未见", "无", "没有", "阴性"})
 
 
 def normal_eyes(

@@ -241,7 +241,7 @@ def _finding(sentence: _Sentence, term: TermMatch) -> ReportFinding | None:
         status = {"present": "absent", "absent": "present"}.get(status, status)
     if known.kind == "treatment" and status == "present" and re.search(r"术后|手术", text[term.start : term.end]):
         status = "history"
-    if known.kind == "treatment" and status == "present":
+    if known.kind == "treatment" and status in ("present", "uncertain"):
         status = sentence.rules.treatment_status(sentence.masked, (term.start, term.end)) or status
     grade = grade_of(code, text, term.start, term.end) or (known.grade if status != "absent" else None)
     flags = ("term.misspelt",) if term.misspelt else ()
