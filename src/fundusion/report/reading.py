@@ -60,6 +60,8 @@ _COMPARED = {
 _PART_OF_MORE = frozenset(
     {"nonproliferative_diabetic_retinopathy", "proliferative_diabetic_retinopathy", "neovascular_glaucoma"}
 )
+#: Note of a report that names another patient; such a report is compared with nothing.
+OTHER_PATIENT = "report.identity.other_patient"
 _COMPARED_STATUS = frozenset({"present", "absent", "uncertain"})
 
 
@@ -89,6 +91,21 @@ def read_report(text: str | None) -> tuple[ReportStatement, ...]:
             )
         )
     return tuple(statements)
+
+
+def report_notes(
+    text: str | None, *, laterality: Laterality | None = None, patient_id: str | None = None
+) -> tuple[str, ...]:
+    """Return the codes of what a person should know about a report, for the notes of a result.
+
+    Example:
+        >>> report_notes("MRN 00124. Cataract OS.", laterality=Laterality.RIGHT, patient_id="00123")
+        ('report.identity.other_patient', 'report.laterality.only_other_eye')
+    """
+    if not text:
+        return ()
+    flags = reader.read_report(text, laterality=laterality, patient_id=patient_id).flags
+    return tuple(dict.fromkeys(f"report.{f.code}" for f in flags))
 
 
 def compare_with_report(

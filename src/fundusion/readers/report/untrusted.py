@@ -37,7 +37,7 @@ EMPTY_BOX = re.compile(r"(?:\[ ?\]|□|☐|○)\s*$")
 BLANK_AFTER = re.compile(r"\s*[:=]?\s*(?:_{2,}|\[\s*\w[^\]]{0,60}\]|【[^】]{0,20}】|\{\{|\[ ?\]\s*(?:$|[,;]))")
 _IDENTITY = re.compile(
     r"(?:\b(?:patient(?:'s)?\s*(?:id|no\.?|number|identifier)|mrn|medical record (?:no\.?|number)|hospital (?:no\.?|number)|nhs (?:no\.?|number)|pid|chart (?:no\.?|number)|record (?:no\.?|number))\s*[:#.]?\s*"
-    r"|(?:患者编号|病历号|住院号|门诊号|登记号|病案号|就诊号|病人编号|患者ID|病人ID|(?<![A-Za-z])ID号?(?=\s*[:#]))\s*[:#]?\s*)(?=[A-Za-z\-/]{0,8}\d)([A-Za-z0-9][A-Za-z0-9\-/]{1,30})",
+    r"|(?:患者编号|病历号|住院号|门诊号|登记号|病案号|就诊号|病人编号|患者ID|病人ID|(?<![A-Za-z])ID号?(?=\s*[:#]))\s*[:#]?\s*)(?=[A-Za-z\-/]{0,8}\d)([A-Za-z0-9][A-Za-z0-9\-/]{0,30})",
     re.IGNORECASE | re.ASCII,
 )
 
