@@ -377,7 +377,7 @@ class Pipeline:
     def _compose(self, item: PreparedItem, answer: Any) -> Analysis:
         from .report.compose import compose_report
         from .report.findings import compose_findings
-        from .report.reading import compare_with_report, read_report
+        from .report.reading import OTHER_PATIENT, compare_with_report, read_report, report_notes
 
         study = item.study
         explanations = tuple(_place_maps(e, answer.maps.get(e.target, {}), item) for e in answer.explanations)
@@ -386,6 +386,7 @@ class Pipeline:
         findings = compose_findings(
             answer.predictions, tasks=self.network.spec.tasks, quality=item.quality, missing=missing
         )
+        doubts = report_notes(study.report, laterality=study.laterality, patient_id=study.patient_id)
         result = StudyResult(
             study_id=study.study_id,
             patient_id=study.patient_id,
@@ -398,9 +399,9 @@ class Pipeline:
             explanation=explanations,
             findings=findings,
             provenance=self._provenance(item.digests),
-            notes=item.notes,
+            notes=(*item.notes, *doubts),
         )
-        statements = read_report(study.report) if study.report else ()
+        statements = () if OTHER_PATIENT in doubts else read_report(study.report)
         agreements = compare_with_report(findings, statements, study.laterality)
         document = compose_report(
             result,

@@ -9,6 +9,7 @@ import typer
 from .analysis import analyze, demo
 from .data import check, draw
 from .datasets import app as datasets_app
+from .label import label
 from .networks import embed, evaluate, models, predict, train
 from .screen import fail
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, train, evaluate, predict, embed, models):
+for verb in (analyze, demo, check, draw, label, train, evaluate, predict, embed, models):
     app.command()(verb)
 app.add_typer(datasets_app)
 

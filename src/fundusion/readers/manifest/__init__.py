@@ -7,7 +7,7 @@
 from .encoding import decode_text
 from .paths import safe_path
 from .records import Manifest, RecordStream, RejectedRow, read_manifest, stream_manifest
-from .rows import SUFFIXES, TableOptions
+from .rows import SUFFIXES, TableOptions, read_rows
 from .schema import Schema, read_schema
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "TableOptions",
     "decode_text",
     "read_manifest",
+    "read_rows",
     "read_schema",
     "safe_path",
     "stream_manifest",

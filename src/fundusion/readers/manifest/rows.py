@@ -192,3 +192,18 @@ def known_rows(table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, row in table.rows:
         if not isinstance(row, FundusionError):
             yield line, dict(row)
+
+
+def read_rows(path: str | Path, options: TableOptions | None = None) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of any table with their line numbers; every cell as it stands, columns of any name.
+
+    Raises:
+        ReadError: The file cannot be read, or its encoding is not certain.
+        InvalidInput: The table, or a row of it, is damaged.
+    """
+    found: list[tuple[int, dict[str, Any]]] = []
+    for line, row in open_table(path, options).rows:
+        if isinstance(row, FundusionError):
+            raise type(row)(f"{Path(path).name}:{line}: {row.message}", code=row.code, hint=row.hint)
+        found.append((line, dict(row)))
+    return found
