@@ -7,7 +7,8 @@ import sys
 import typer
 
 from .analysis import analyze, demo
-from .data import check, draw
+from .check import check
+from .data import draw
 from .networks import embed, evaluate, models, predict, train
 from .screen import fail
 

@@ -2,7 +2,7 @@
 
 from fundusion.core.study import StudyRecord
 from fundusion.core.vocabulary import Laterality
-from fundusion.datasets._audit import check_records
+from fundusion.audit.table import check_records
 
 
 def record(study_id, patient, path, **more):
