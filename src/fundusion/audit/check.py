@@ -16,7 +16,7 @@ from .contamination import Overlap, contaminated, overlap_by_name
 from .counts import Counts, class_tables, missing_table
 from .disc_side import MEASURED
 from .problems import LEAKS, Member, Problem, find_problems, summary, to_dict
-from .scan import File, Progress, Scan, scan
+from .scan import File, Scan, scan
 from .table import Audit, check_records
 from .twins import Twin, find_twins
 
@@ -129,7 +129,7 @@ def check(
     members, rejected, notes = _members(inputs, against, columns, root)
     files, owners = _files(members)
     step = steps or (lambda _: nullcontext(None))
-    with (FingerprintCache(cache) if cache else nullcontext(None)) as kept, step("pictures") as show:
+    with FingerprintCache(cache) if cache else nullcontext(None) as kept, step("pictures") as show:
         found = scan(files, cache=kept, workers=workers, progress=show)
     with step("pairs") as show:
         twins, unread = find_twins(found, workers=workers, progress=show)
@@ -182,7 +182,9 @@ def _members(
 def _names(paths: Sequence[str | Path]) -> list[str]:
     """Return a short name for each input; equal ones get the folder before, then a number."""
     short = [Path(p).absolute().name for p in paths]
-    named = [n if short.count(n) == 1 else "/".join(Path(p).absolute().parts[-2:]) for n, p in zip(short, paths, strict=True)]
+    named = [
+        n if short.count(n) == 1 else "/".join(Path(p).absolute().parts[-2:]) for n, p in zip(short, paths, strict=True)
+    ]
     return [n if named.count(n) == 1 else f"{n}~{i + 1}" for i, n in enumerate(named)]
 
 
@@ -239,4 +241,8 @@ def _leak(patient: str, splits: Sequence[str], members: Sequence[Member]) -> str
 
 
 def _counts(counts: Counts) -> dict[str, Any]:
-    return {"title": counts.title, "columns": [list(c) for c in counts.columns], "rows": [[n, *v] for n, v in counts.rows]}
+    return {
+        "title": counts.title,
+        "columns": [list(c) for c in counts.columns],
+        "rows": [[n, *v] for n, v in counts.rows],
+    }

@@ -38,7 +38,9 @@ def overlap_by_name(test_set: str, training: Sequence[str]) -> tuple[str, ...]:
     return tuple(t for t in training if _stem(t) in stems)
 
 
-def contaminated(sources: Sequence[tuple[str, str]], model: str, *, overlap: Overlap = overlap_by_name) -> list[Problem]:
+def contaminated(
+    sources: Sequence[tuple[str, str]], model: str, *, overlap: Overlap = overlap_by_name
+) -> list[Problem]:
     """Return a problem for each input that is, or overlaps, training data of the model.
 
     Args:

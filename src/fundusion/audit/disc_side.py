@@ -26,7 +26,10 @@ from .picture import Pixels
 
 #: What the detector was measured to do: set, pictures, share with an answer, share of answers that name the right eye.
 #: Pictures centred on the disc (all 20 of CHASE_DB1) get none.
-MEASURED: tuple[tuple[str, int, float, float], ...] = (("ODIR", 4291, 0.762, 0.9966), ("IDRiD segmentation", 51, 0.765, 1.0))
+MEASURED: tuple[tuple[str, int, float, float], ...] = (
+    ("ODIR", 4291, 0.762, 0.9966),
+    ("IDRiD segmentation", 51, 0.765, 1.0),
+)
 
 _SIDE = 128
 #: Sigma of the blob, in pixels of the small picture: a disc is about a seventh of a 45 degree field.

@@ -55,7 +55,9 @@ def render_check(found: Checked, *, progress: Progress | None = None) -> str:
     leaks = len(found.leaks())
     rows = [("patient.split", line) for line in found.leaks()[: len(found.table.leaks)]]
     rows += [(p.code, p.sentence) for p in found.problems]
-    rows += [(code, f"{study}: {sentence}") for study, code, sentence in (*found.rejected_files(), *found.rejected_rows)]
+    rows += [
+        (code, f"{study}: {sentence}") for study, code, sentence in (*found.rejected_files(), *found.rejected_rows)
+    ]
     rows += [("table", line) for line in found.table.problems(pictures=False)]
     counts = [("studies", found.table.studies), ("patients", found.table.patients), ("files", found.table.files)]
     counts += [(TITLES[code], n) for code, n in summary(found.problems).items()]

@@ -137,9 +137,7 @@ def _cut(pixels: Pixels, center: tuple[float, float], half: float) -> Pixels:
         # Whole blocks are averaged first; a linear resampling alone would skip pixels.
         block = int(scale)
         size = (pixels.shape[1] // block, pixels.shape[0] // block)
-        pixels = cv2.resize(
-            pixels[: size[1] * block, : size[0] * block], size, interpolation=cv2.INTER_AREA
-        )
+        pixels = cv2.resize(pixels[: size[1] * block, : size[0] * block], size, interpolation=cv2.INTER_AREA)
         row, column, scale = (row + 0.5) / block - 0.5, (column + 0.5) / block - 0.5, scale / block
     offset = SIDE_PX / 2 - 0.5
     matrix = np.array([[scale, 0, column - scale * offset], [0, scale, row - scale * offset]])

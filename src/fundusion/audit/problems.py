@@ -173,9 +173,7 @@ def _overlaps(members: Sequence[Member], overlaps: Mapping[tuple[str, str], set[
         yield Problem(code="input.overlap", sentence=sentence, studies=tuple(sorted(studies)))
 
 
-def _disc_sides(
-    members: Sequence[Member], owners: Mapping[int, Sequence[int]], found: Scan
-) -> Iterator[Problem]:
+def _disc_sides(members: Sequence[Member], owners: Mapping[int, Sequence[int]], found: Scan) -> Iterator[Problem]:
     for i in range(len(found.files)):
         if not found.sides[i]:
             continue
@@ -191,9 +189,7 @@ def _disc_sides(
             )
             # A pair of the file with itself carries the picture to the page.
             twin = Twin(first=i, second=i, kind="identical")
-            yield Problem(
-                code="laterality.disc_side", sentence=sentence, studies=(member.record.study_id,), twin=twin
-            )
+            yield Problem(code="laterality.disc_side", sentence=sentence, studies=(member.record.study_id,), twin=twin)
 
 
 def summary(problems: Sequence[Problem]) -> dict[str, int]:

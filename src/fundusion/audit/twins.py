@@ -85,7 +85,9 @@ def find_twins(found: Scan, *, workers: int = 0, progress: Progress | None = Non
     jobs.sort()
     looks = [(found.files[i], found.files[j], v) for i, j, v in jobs]
     unread = 0
-    for done, ((i, j, _), answer) in enumerate(zip(jobs, prepare_all(looks, second_look, workers=workers), strict=True), 1):
+    for done, ((i, j, _), answer) in enumerate(
+        zip(jobs, prepare_all(looks, second_look, workers=workers), strict=True), 1
+    ):
         if isinstance(answer, FundusionError):
             unread += 1
         elif answer[0] >= SAME_RETINA:
@@ -97,7 +99,7 @@ def find_twins(found: Scan, *, workers: int = 0, progress: Progress | None = Non
 
 
 def _identical(found: Scan) -> tuple[list[Twin], list[int]]:
-    """Return pairs of equal content, and one file of each content."""
+    """Return pairs of equal content, and one file of each content that shows anything."""
     first: dict[bytes, int] = {}
     twins, unlike = [], []
     for i in np.flatnonzero(found.usable).tolist():
@@ -106,7 +108,9 @@ def _identical(found: Scan) -> tuple[list[Twin], list[int]]:
             twins.append(Twin(first=first[content], second=i, kind="identical"))
         else:
             first[content] = i
-            unlike.append(i)
+            # A picture without any detail has no bits, and is like nothing.
+            if found.box[i].any():
+                unlike.append(i)
     return twins, unlike
 
 

@@ -18,7 +18,9 @@ _SHOWN = 40
 
 
 def check(
-    inputs: Annotated[list[Path], typer.Argument(help="Tables of studies, or folders; overlaps between them are told.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Tables of studies, or folders; overlaps between them are told.")
+    ],
     *,
     against: Annotated[
         list[Path] | None, typer.Option(help="Table or folder to compare with only, such as your test set. Repeatable.")
@@ -27,7 +29,8 @@ def check(
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for check.json and check.html; a name ending in .json gets the JSON.")
+        Path | None,
+        typer.Option("--out", help="Folder for check.json and check.html; a name ending in .json gets the JSON."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read pictures; 0 uses none.")] = None,
     cache: Annotated[
