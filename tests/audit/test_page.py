@@ -11,13 +11,13 @@ def test_the_page_shows_pairs_side_by_side_and_is_self_contained(eyes, tmp_path)
     for name in ("a.png", "b.png"):
         shutil.copy(eyes[0], tmp_path / name)
     (tmp_path / "t.csv").write_text(
-        "study_id,cfp,split,label.dr_grade\n<b>1</b>,a.png,train,1\n2,b.png,test,2\n3,gone.png,test,2\n"
+        "study_id,cfp,split,label.dr_grade\n<i>1</i>,a.png,train,1\n2,b.png,test,2\n3,gone.png,test,2\n"
     )
     seen = []
     page = render_check(check([tmp_path / "t.csv"]), progress=lambda done, total: seen.append((done, total)))
     assert page.count("data:image/jpeg;base64,") == 2
-    assert "&lt;b&gt;1&lt;/b&gt;" in page
-    assert "<b>1</b>" not in page
+    assert "&lt;i&gt;1&lt;/i&gt;" in page
+    assert "<i>1</i>" not in page
     assert "split.leak" in page
     assert "label.contradiction" in page
     assert "file is missing" in page
