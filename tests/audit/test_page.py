@@ -22,5 +22,5 @@ def test_the_page_shows_pairs_side_by_side_and_is_self_contained(eyes, tmp_path)
     assert "label.contradiction" in page
     assert "file is missing" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    assert str(tmp_path) not in page.replace("gone.png", "")
+    assert str(tmp_path) not in page
     assert seen == [(1, 1)]

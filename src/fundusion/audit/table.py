@@ -65,8 +65,8 @@ class Audit:
         if pictures:
             lines += [f"patient {p} is in splits {' and '.join(s)}" for p, s in self.leaks.items()]
             lines += [f"the same picture is in several splits: {', '.join(g)}" for g in self.content_leaks]
-        lines += [f"{s}: file is missing: {p}" for s, p in self.missing]
-        lines += [f"{s}: file is empty: {p}" for s, p in self.empty]
+        lines += [f"{s}: file is missing: {os.path.basename(p)}" for s, p in self.missing]
+        lines += [f"{s}: file is empty: {os.path.basename(p)}" for s, p in self.empty]
         lines += [f"{s}: {t}: {m}" for s, t, m in self.strange]
         if pictures:
             unsplit = [g for g in self.repeated if g not in self.content_leaks]
