@@ -24,7 +24,7 @@ from .scan import File, Progress, Scan
 NEAR_BITS = 72
 #: The same where the number of pairs makes every bit costly, and from how many pictures on.
 NEAR_BITS_OF_MANY, MANY = 64, 20_000
-#: Least similarity of fine detail of one retina. Strangers stay below 0.35, two photographs of one eye reach 0.5 to 0.85.
+#: Least similarity of fine detail of one retina. Strangers stay below 0.47, two photographs of one eye reach 0.5 to 0.85.
 SAME_RETINA = 0.5
 #: Least similarity of a copy that was only encoded, scaled, brightened or mirrored anew.
 COPY = 0.9
