@@ -7,7 +7,8 @@ import sys
 import typer
 
 from .analysis import analyze, demo
-from .data import check, draw
+from .check import check
+from .data import draw
 from .datasets import app as datasets_app
 from .label import label
 from .networks import embed, evaluate, models, predict, train

@@ -39,6 +39,7 @@ class Audit:
         leaks: Patients in more than one split: patient to splits.
         twins: Identity (patient, visit, eye) of more than one study, to the studies.
         strange: Label cells outside their set: (study, task, message).
+        content_leaks: Groups of `repeated` that stand in several splits.
     """
 
     studies: int
@@ -54,14 +55,22 @@ class Audit:
     strange: tuple[tuple[str, str, str], ...] = ()
     content_leaks: tuple[tuple[str, ...], ...] = ()
 
-    def problems(self) -> list[str]:
-        """Return a sentence for each thing to look at, the gravest first."""
-        lines = [f"patient {p} is in splits {' and '.join(s)}" for p, s in self.leaks.items()]
-        lines += [f"the same picture is in several splits: {', '.join(g)}" for g in self.content_leaks]
-        lines += [f"{s}: file is missing: {p}" for s, p in self.missing]
-        lines += [f"{s}: file is empty: {p}" for s, p in self.empty]
+    def problems(self, *, pictures: bool = True) -> list[str]:
+        """Return a sentence for each thing to look at, the gravest first.
+
+        Args:
+            pictures: False leaves out leaks and repeated content, which a look at the pictures tells better.
+        """
+        lines: list[str] = []
+        if pictures:
+            lines += [f"patient {p} is in splits {' and '.join(s)}" for p, s in self.leaks.items()]
+            lines += [f"the same picture is in several splits: {', '.join(g)}" for g in self.content_leaks]
+        lines += [f"{s}: file is missing: {os.path.basename(p)}" for s, p in self.missing]
+        lines += [f"{s}: file is empty: {os.path.basename(p)}" for s, p in self.empty]
         lines += [f"{s}: {t}: {m}" for s, t, m in self.strange]
-        lines += [f"the same file content under: {', '.join(g)}" for g in self.repeated if g not in self.content_leaks]
+        if pictures:
+            unsplit = [g for g in self.repeated if g not in self.content_leaks]
+            lines += [f"the same file content under: {', '.join(g)}" for g in unsplit]
         lines += [f"{who} is the eye of several studies: {', '.join(s)}" for who, s in self.twins.items()]
         for task, counts in self.labels.items():
             known = {k: v for k, v in counts.items() if not k.startswith("(")}
@@ -91,11 +100,17 @@ class Audit:
         }
 
 
-def check_records(records: Sequence[StudyRecord], *, progress: Progress | None = None) -> Audit:
-    """Return what the records hold; every file is read once for its content, none is decoded.
+def check_records(
+    records: Sequence[StudyRecord],
+    *,
+    contents: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Return what the records hold; no picture is decoded.
 
     Args:
         records: Studies of one table.
+        contents: Path to digest, "missing" or "empty" where it is known; None reads every file once.
         progress: Called with (files done, files).
     """
     owners: dict[str, list[str]] = defaultdict(list)
@@ -103,7 +118,7 @@ def check_records(records: Sequence[StudyRecord], *, progress: Progress | None =
         for paths in record.images.values():
             for path in paths:
                 owners[path].append(record.study_id)
-    contents = _contents(list(owners), progress)
+    contents = _contents(list(owners), progress) if contents is None else {p: contents[p] for p in owners}
     by_content: dict[str, list[str]] = defaultdict(list)
     for path, digest in contents.items():
         if digest not in ("missing", "empty"):
@@ -184,7 +199,7 @@ def _labels(records: Sequence[StudyRecord]) -> tuple[dict[str, dict[str, int]], 
     for name in names:
         found: Counter[str] = Counter()
         for record in records:
-            words = _words(record.labels.get(name))
+            words = words_of(record.labels.get(name))
             found.update(words or ["(not annotated)"])
             if name in STANDARD_TASKS:
                 try:
@@ -198,7 +213,13 @@ def _labels(records: Sequence[StudyRecord]) -> tuple[dict[str, dict[str, int]], 
     return counts, strange
 
 
-def _words(value: Any) -> list[str]:
+def words_of(value: Any) -> list[str]:
+    """Return the classes a label cell names; none when it is not annotated.
+
+    Example:
+        >>> words_of(2.0), words_of("N|D"), words_of({"N": 0.0, "D": 1.0}), words_of(float("nan"))
+        (['2'], ['N', 'D'], ['D'], [])
+    """
     if isinstance(value, Mapping):
         known = {str(k): v for k, v in value.items() if not is_missing(v)}
         return [k for k, v in known.items() if float(v) == 1.0] or (["none"] if known else [])

@@ -1,8 +1,8 @@
 """What `check` finds in a table of studies."""
 
+from fundusion.audit.table import check_records
 from fundusion.core.study import StudyRecord
 from fundusion.core.vocabulary import Laterality
-from fundusion.datasets._audit import check_records
 
 
 def record(study_id, patient, path, **more):
