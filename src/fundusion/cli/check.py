@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,43 +73,59 @@ def check(
       fundusion check clinic.xlsx --schema schema.toml
     """
     try:
-        from .tables import options_of
-
-        options = options_of(encoding, delimiter, sheet)
+        how = {"columns": columns, "root": root, "schema": schema, "options": _options(encoding, delimiter, sheet)}
         if propose is not None:
-            raise typer.Exit(_propose(inputs, propose, options))
-        how = {"columns": columns, "root": root, "schema": schema, "options": options}
+            raise typer.Exit(_propose(inputs, propose, how["options"]))
         if fit_quality is not None:
-            from ..datasets.folder import discover
-
-            _fit_quality(list(discover(inputs, **how)), fit_quality)
+            _fit_quality(inputs, how, fit_quality)
             return
-        from ..audit.check import check as run
-
-        found = run(
-            inputs,
-            against=against or (),
-            reading=how,
-            model=model,
-            cache=_cache_folder(cache, out),
-            workers=min(4, os.cpu_count() or 1) if workers is None else workers,
-            steps=progress,
-        )
-        problems = found.sentences()
-        _show(found, problems, all_told=out is not None)
-        if out is not None:
-            _write(found, out)
-        if strict and found.leaks():
-            say(f"Refused: {len(found.leaks())} leaks.")
-            raise typer.Exit(REFUSED)
-        if problems:
-            raise typer.Exit(REJECTED)
+        place = {"cache": _cache_folder(cache, out), "workers": workers}
+        raise typer.Exit(_check(inputs, against or (), how, model=model, out=out, strict=strict, **place))
     except typer.Exit:
         raise
     except Exception as error:
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+
+
+def _options(encoding: str | None, delimiter: str | None, sheet: str | None) -> Any:
+    from .tables import options_of
+
+    return options_of(encoding, delimiter, sheet)
+
+
+def _check(
+    inputs: Sequence[Path],
+    against: Sequence[Path],
+    how: Mapping[str, Any],
+    *,
+    model: str | None,
+    cache: Path | None,
+    workers: int | None,
+    out: Path | None,
+    strict: bool,
+) -> int:
+    """Print and write what was found; return the exit code."""
+    from ..audit.check import check as run
+
+    found = run(
+        inputs,
+        against=against,
+        reading=how,
+        model=model,
+        cache=cache,
+        workers=min(4, os.cpu_count() or 1) if workers is None else workers,
+        steps=progress,
+    )
+    problems = found.sentences()
+    _show(found, problems, all_told=out is not None)
+    if out is not None:
+        _write(found, out)
+    if strict and found.leaks():
+        say(f"Refused: {len(found.leaks())} leaks.")
+        return REFUSED
+    return REJECTED if problems else 0
 
 
 def _propose(inputs: list[Path], target: Path, options: Any) -> int:
@@ -172,16 +189,17 @@ def _write(found: Checked, out: Path) -> None:
     say(f"Written: {out / 'check.html'} and check.json")
 
 
-def _fit_quality(records: list, target: Path) -> None:
+def _fit_quality(inputs: Sequence[Path], how: Mapping[str, Any], target: Path) -> None:
     from ..core.errors import FundusionError, InvalidInput
     from ..core.registry import ImageInput
     from ..core.tasks import STANDARD_TASKS
+    from ..datasets.folder import discover
     from ..intake import take_study
     from ..pipeline import VIEW_PX
     from ..quality.gradability import fit_quality
     from ..transforms.targets import encode_label
 
-    labelled = []
+    labelled, records = [], list(discover(inputs, **how))
     with progress("pictures") as show:
         for i, record in enumerate(records):
             value = encode_label(STANDARD_TASKS["gradable"], record.labels.get("gradable"))

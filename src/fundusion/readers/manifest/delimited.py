@@ -17,7 +17,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 #: Rows that are looked at to find the delimiter.
 _SAMPLE = 200
 #: A cell longer than this is a quote that was never closed.
-MAX_CELL = 1_000_000
+MAX_CELL = 4_000_000
 
 Row = Mapping[str, Any] | FundusionError
 Rows = Iterator[tuple[int, Row]]
