@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -57,6 +57,10 @@ class Card:
         weights: Where published weights are ("hub:owner/name", "package:folder"); None when there are none.
         training_data: Sets the published weights saw.
         notes: Anything a user must know.
+        labels: What published weights answer, in order; empty means encoder only.
+        obtain: How to get the published file where "published" cannot, one or two sentences.
+        sha256: Digests of published files by source ("hub:owner/name/file") or file name, where they are known.
+        strides: Of the maps of `encode(images, maps="all")`, fine to coarse; empty when only the last map is offered.
     """
 
     title: str
@@ -70,6 +74,10 @@ class Card:
     training_data: tuple[str, ...] = ()
     notes: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    obtain: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    strides: tuple[int, ...] = ()
 
 
 class Registry:

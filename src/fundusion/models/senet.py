@@ -1,0 +1,110 @@
+"""Squeeze-and-excitation networks through timm.
+
+Source: Hu et al. 2018, doi:10.1109/CVPR.2018.00745 (arXiv:1709.01507); the checkpoints are the authors' as converted by timm ("legacy").
+"""
+
+from __future__ import annotations
+
+from ..core.registry import Card, ImageInput, models
+from ..layers.backbones import StagedEncoder, create_body
+from ..layers.checkpoints import Rules, load_weights
+
+_RULES = Rules(ignored=("last_linear.", "fc.", "head."))
+
+
+def _build(name: str, card: Card, weights: str | None) -> StagedEncoder:
+    encoder = StagedEncoder(create_body(name, global_pool=""))
+    load_weights(encoder, weights, card=card, rules=_RULES, into=encoder.body)
+    return encoder
+
+
+def _card(title: str, timm_id: str = "") -> Card:
+    return Card(
+        title=title,
+        roles=frozenset({"encode"}),
+        input=ImageInput(size=224),
+        paper="doi:10.1109/CVPR.2018.00745",
+        weight_license="Apache-2.0 (timm); ImageNet terms for the pictures" if timm_id else None,
+        weights=f"hub:timm/{timm_id}" if timm_id else None,
+        training_data=("ImageNet-1k",) if timm_id else (),
+        strides=(4, 8, 16, 32),
+    )
+
+
+_R18 = _card("SE-ResNet-18", "legacy_seresnet18.in1k")
+_R34 = _card("SE-ResNet-34", "legacy_seresnet34.in1k")
+_R50 = _card("SE-ResNet-50", "legacy_seresnet50.in1k")
+_R101 = _card("SE-ResNet-101", "legacy_seresnet101.in1k")
+_R152 = _card("SE-ResNet-152", "legacy_seresnet152.in1k")
+_X50 = _card("SE-ResNeXt-50 32x4d", "legacy_seresnext50_32x4d.in1k")
+_X101 = _card("SE-ResNeXt-101 32x4d", "legacy_seresnext101_32x4d.in1k")
+_154 = _card("SENet-154", "legacy_senet154.in1k")
+
+
+@models.register("senet.resnet_18", _R18)
+def resnet_18(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNet-18 (11.3 M parameters)."""
+    return _build("legacy_seresnet18", _R18, weights)
+
+
+@models.register("senet.resnet_34", _R34)
+def resnet_34(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNet-34 (21.4 M parameters)."""
+    return _build("legacy_seresnet34", _R34, weights)
+
+
+@models.register("senet.resnet_50", _R50)
+def resnet_50(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNet-50 (26.0 M parameters)."""
+    return _build("legacy_seresnet50", _R50, weights)
+
+
+@models.register("senet.resnet_101", _R101)
+def resnet_101(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNet-101 (47.3 M parameters)."""
+    return _build("legacy_seresnet101", _R101, weights)
+
+
+@models.register("senet.resnet_152", _R152)
+def resnet_152(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNet-152 (64.8 M parameters)."""
+    return _build("legacy_seresnet152", _R152, weights)
+
+
+@models.register("senet.resnext_50", _X50)
+def resnext_50(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNeXt-50 32x4d (25.5 M parameters)."""
+    return _build("legacy_seresnext50_32x4d", _X50, weights)
+
+
+@models.register("senet.resnext_101", _X101)
+def resnext_101(*, weights: str | None = None) -> StagedEncoder:
+    """Return SE-ResNeXt-101 32x4d (46.9 M parameters)."""
+    return _build("legacy_seresnext101_32x4d", _X101, weights)
+
+
+@models.register("senet.154", _154)
+def senet_154(*, weights: str | None = None) -> StagedEncoder:
+    """Return SENet-154 (113.0 M parameters)."""
+    return _build("legacy_senet154", _154, weights)
+
+
+_TEST = _card("SENet, smallest")
+
+
+@models.register("senet.test", _TEST)
+def test(*, weights: str | None = None) -> StagedEncoder:
+    """Return the smallest legal configuration."""
+    from timm.models.resnet import BasicBlock, ResNet
+
+    body = ResNet(
+        BasicBlock,
+        [1, 1, 1, 1],
+        channels=(8, 8, 16, 16),
+        num_classes=0,
+        global_pool="",
+        block_args={"attn_layer": "se"},
+    )
+    encoder = StagedEncoder(body)
+    load_weights(encoder, weights, card=_TEST, rules=_RULES, into=encoder.body)
+    return encoder
