@@ -8,13 +8,11 @@ import torch
 from torch import nn
 
 from fundusion.core.errors import IncompatibleWeights
-from fundusion.core.registry import Card
+from fundusion.core.registry import Card, describe_origin, is_non_commercial
 from fundusion.layers.checkpoints import (
     Rules,
     canonical_names,
-    describe,
     find_weights,
-    is_non_commercial,
     load_weights,
 )
 from fundusion.layers.weights import digest, save_state
@@ -44,7 +42,7 @@ def test_a_path_is_loaded_and_its_origin_is_kept(file, caplog):
         "non_commercial": True, "loaded": 2, "missing": [], "unexpected": 0, "reshaped": [],
     }  # fmt: skip
     assert "CC BY-NC 4.0" in caplog.text
-    assert "no commercial use" in describe(layer.weights_record)
+    assert "no commercial use" in describe_origin(layer.weights_record)
     assert load_weights(layer, None, card=CARD, rules=RULES) is None
 
 

@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_are_refused():
 def test_settings_in_an_old_file_need_a_converter_and_a_word(tmp_path):
     old = tmp_path / "old.pth"
     torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(lr=1.0, name="x"), "epoch": 3}, old)
-    with pytest.raises(IncompatibleWeights, match="argparse.Namespace") as caught:
+    with pytest.raises(IncompatibleWeights, match=r"argparse\.Namespace") as caught:
         load_state(old)
     assert caught.value.code == "model.unsafe_format"
     assert "--i-trust-this-file" in caught.value.hint

@@ -35,10 +35,11 @@ def test_the_original_spelling_and_another_window(tmp_path):
     original["layers.0.blocks.0.attn_mask"] = torch.zeros(1)
     original["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(1)
     table = "layers.0.blocks.0.attn.relative_position_bias_table"
-    wide = original[table].new_zeros(169, original[table].shape[1])
+    wide = original[table].new_full((169, original[table].shape[1]), 0.25)
     torch.save({"model": {**original, "head.weight": torch.zeros(2, 64), table: wide}}, tmp_path / "swin.pth")
     twin = models.create("swin.test", weights=str(tmp_path / "swin.pth")).eval()
     assert twin.weights_record["missing"] == []
     assert twin.weights_record["reshaped"] == [table]
+    assert torch.allclose(twin.body.state_dict()[table], torch.tensor(0.25))
     key = "layers.1.downsample.reduction.weight"
     assert torch.equal(twin.body.state_dict()[key], source.body.state_dict()[key])

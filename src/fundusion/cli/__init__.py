@@ -8,7 +8,8 @@ import typer
 
 from .analysis import analyze, demo
 from .data import check, draw
-from .networks import embed, evaluate, models, predict, train
+from .models import convert_weights, models
+from .networks import embed, evaluate, predict, train
 from .screen import fail
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for verb in (analyze, demo, check, draw, train, evaluate, predict, embed, models):
     app.command()(verb)
+app.command("convert-weights")(convert_weights)
 
 
 def version(value: bool) -> None:

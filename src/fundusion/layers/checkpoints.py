@@ -8,12 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from ..core.errors import FundusionError, IncompatibleWeights, require
-from ..core.registry import Card
+from ..core.registry import Card, is_non_commercial
 from .weights import WRAPPERS, LoadReport, digest, fit_state, load_state, metadata_of
 
 _LOG = logging.getLogger(__name__)
@@ -122,19 +121,6 @@ def canonical_names(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tens
     return out
 
 
-def is_non_commercial(licence: str) -> bool:
-    """Return whether a licence forbids commercial use, or nothing permissive is stated.
-
-    Example:
-        >>> [is_non_commercial(x) for x in ("Apache-2.0", "CC BY-NC 4.0", "none stated", "MIT; academic use only")]
-        [False, True, True, True]
-    """
-    lowered = licence.lower()
-    if re.search(r"\bnc\b|non-?commercial|academic|research only|not stated|none stated", lowered):
-        return True
-    return not lowered.startswith(("apache", "mit", "bsd", "cc0", "cc by", "public domain"))
-
-
 def find_weights(weights: str | Path, *, card: Card, rules: Rules) -> tuple[Path, str]:
     """Return the file of a weights option and what to record as its source. Only "published" and "hub:" may download."""
     wanted = str(weights)
@@ -189,14 +175,3 @@ def _download(owner: str, name: str, file: str, card: Card) -> Path:
             hint=(card.obtain + " " if card.obtain else "")
             + f"A file put at {owner}--{name}/{file} in the weights folder is used.",
         ) from error
-
-
-def describe(record: Mapping[str, Any]) -> str:
-    """Return one sentence on the origin of weights, for provenance.
-
-    Example:
-        >>> describe({"source": "a.pth", "sha256": "ab" * 32, "license": "CC BY-NC 4.0", "non_commercial": True})
-        'a.pth (SHA-256 abababababababab, CC BY-NC 4.0: no commercial use)'
-    """
-    limit = ": no commercial use" if record["non_commercial"] else ""
-    return f"{record['source']} (SHA-256 {record['sha256'][:16]}, {record['license']}{limit})"

@@ -213,7 +213,7 @@ def _card(title: str, timm_id: str = "", patch: int = 16) -> Card:
         paper="arXiv:2111.06377",
         weight_license="CC BY-NC 4.0" if timm_id else None,
         weights=f"hub:timm/{timm_id}" if timm_id else None,
-        training_data=("ImageNet-1k (no labels)",) if timm_id else (),
+        training_data=("ImageNet-1k",) if timm_id else (),
         strides=(patch // 4, patch // 2, patch) if patch % 4 == 0 else (),
         notes="decoder=True builds the decoder for pre-training; its checkpoints start vit.* and retfound.*.",
     )

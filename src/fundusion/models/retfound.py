@@ -147,15 +147,15 @@ def _card(title: str, repository: str, modality: str, *, patch: int = 16, data: 
 
 _CFP = _card(
     "RETFound, MAE ViT-L/16, colour fundus photographs", "RETFound_mae_natureCFP", "cfp",
-    data=("ImageNet-1k (no labels)", "Moorfields MEH-MIDAS: 904,170 photographs", "EyePACS"),
+    data=("ImageNet-1k", "MEH-MIDAS", "EyePACS"),
 )  # fmt: skip
 _OCT = _card(
     "RETFound, MAE ViT-L/16, OCT B-scans", "RETFound_mae_natureOCT", "oct",
-    data=("ImageNet-1k (no labels)", "Moorfields MEH-MIDAS: 736,442 OCT scans"),
+    data=("ImageNet-1k", "MEH-MIDAS", "OCT2017"),
 )  # fmt: skip
 _DINOV2 = _card(
     "RETFound, DINOv2 ViT-L/14, colour fundus photographs", "RETFound_dinov2_meh", "cfp", patch=14,
-    data=("LVD-142M", "Moorfields (MEH)"),
+    data=("LVD-142M", "MEH-MIDAS"),
 )  # fmt: skip
 _TEST = _card("RETFound, smallest", "", "cfp")
 

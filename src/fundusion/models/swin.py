@@ -1,12 +1,16 @@
 """Swin transformers through timm, any input size.
 
 Source: Liu et al. 2021, doi:10.1109/ICCV48922.2021.00986 (arXiv:2103.14030). Grids that windows do not fill are padded; relative
-position tables of another window are brought to this one by timm's rule.
+position tables of another window are brought to this one as the authors' loader does.
 """
 
 from __future__ import annotations
 
+import math
+import re
+
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..core.registry import Card, ImageInput, models
 from ..layers.backbones import StagedEncoder, create_body
@@ -14,9 +18,29 @@ from ..layers.checkpoints import Rules, load_weights
 
 
 def _adapted(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
-    from timm.models.swin_transformer import checkpoint_filter_fn
+    """Bring files of the authors to timm's names, and relative position tables of another window to this one (bicubic)."""
+    own = body.state_dict()
+    # The authors number the merging of patches with the stage before it, timm with the stage after.
+    shift = any(k.startswith("layers.0.downsample.") for k in state)
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name.endswith(("relative_position_index", "attn_mask")):
+            # Recomputed from the size.
+            continue
+        if shift:
+            name = re.sub(r"^layers\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) + 1}.downsample.", name)
+        if name.endswith("relative_position_bias_table") and name in own and own[name].shape[0] != value.shape[0]:
+            value = _resized_table(value, own[name].shape[0])
+        out[name] = value
+    return out
 
-    return checkpoint_filter_fn(state, body)
+
+def _resized_table(table: Tensor, rows: int) -> Tensor:
+    """Return a table `(side * side, heads)` with another odd side, the rule of the authors."""
+    before, after = math.isqrt(table.shape[0]), math.isqrt(rows)
+    square = table.T.reshape(1, -1, before, before)
+    moved = F.interpolate(square, size=(after, after), mode="bicubic", align_corners=False)
+    return moved.reshape(-1, after * after).T.contiguous()
 
 
 _RULES = Rules(ignored=("head.",), adapt=_adapted)
