@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import timm  # noqa: F401  (part of what every process needs, so not of what a model needs)
 import torch
 
 from fundusion.core.cards import MEASURED
@@ -130,7 +131,7 @@ def ratios() -> dict[str, Any]:
         torch.manual_seed(0)
         model = models.create(name).train()
         optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-        images = torch.rand(4, 3, 224, 224)
+        images = torch.rand(8, 3, 224, 224)
 
         def step(low: bool, model: Any = model, optimizer: Any = optimizer, images: Any = images) -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=low):

@@ -1,6 +1,7 @@
 """Names, paths and hub ids; digests; licences; records. Nothing is downloaded."""
 
 import logging
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -119,3 +120,29 @@ def test_names_that_fall_together_are_refused():
 )  # fmt: skip
 def test_what_is_not_clearly_free_is_not(licence, answer):
     assert is_non_commercial(licence) is answer
+
+
+def test_a_released_file_is_fetched_only_from_the_address_of_the_card(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUNDUSION_HOME", str(tmp_path / "home"))
+    asked = []
+
+    def fetch(address, target, prefix, progress):
+        asked.append((address, prefix))
+        Path(target).write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    name = f"w-{digest(file)[:8]}.safetensors"
+    address = f"https://example.org/{name}"
+    card = Card(title="Tiny", weights=address, sha256={name: digest(file)[:8]}, weight_license="MIT")
+    for _ in range(2):
+        layer = nn.Linear(2, 2)
+        load_weights(layer, "published", card=card, rules=RULES)
+        assert layer.weights_record["source"] == name
+        assert layer.weights_record["digest_verified"]
+    assert asked == [(address, digest(file)[:8])]
+    with pytest.raises(IncompatibleWeights, match="any address"):
+        load_weights(nn.Linear(2, 2), "https://example.org/other.pth", card=card, rules=RULES)
+    wrong = Card(title="Tiny", weights=address, sha256={name: "00000000"})
+    with pytest.raises(IncompatibleWeights) as caught:
+        load_weights(nn.Linear(2, 2), "published", card=wrong, rules=RULES)
+    assert caught.value.code == "model.digest"

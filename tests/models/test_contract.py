@@ -6,6 +6,7 @@ import torch
 from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import models
 from fundusion.core.table import TableSchema
+from fundusion.layers.lora import add_lora, merge_lora
 
 SMALLEST = [n for n in models.names() if n.endswith(".test")]
 IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
@@ -83,6 +84,24 @@ def test_a_state_makes_an_equal_twin_and_gradients_reach_every_weight(image_name
     (f.pooled.square().sum() + sum(m.square().sum() for m in f.maps)).backward()
     lost = [n for n, p in image_encoder.named_parameters() if p.requires_grad and p.grad is None]
     assert lost == []
+
+
+def test_adapters_change_nothing_before_training_and_can_be_merged(image_encoder):
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        before = image_encoder.encode(images).pooled
+        adapted = add_lora(image_encoder, rank=2).eval()
+        torch.testing.assert_close(adapted.encode(images).pooled, before)
+        torch.testing.assert_close(merge_lora(adapted).encode(images).pooled, before, rtol=1e-4, atol=1e-5)
+
+
+def test_low_precision_is_close(image_encoder):
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        exact = image_encoder.encode(images).pooled
+        with torch.autocast("cpu", torch.bfloat16):
+            close = image_encoder.encode(images).pooled.float()
+    assert float((close - exact).abs().max() / exact.abs().max().clamp_min(1e-3)) < 0.05
 
 
 @pytest.fixture(params=TEXT)

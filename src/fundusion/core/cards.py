@@ -59,7 +59,10 @@ def card_rows(card: Card, measured: Mapping[str, Any] | None = None) -> list[tup
     rows.append(("labels", ", ".join(card.labels) or "encoder only"))
     rows.append(("how to get weights", " ".join(_how(card))))
     if card.sha256:
-        rows += [(f"SHA-256 of {name}", value) for name, value in card.sha256.items()]
+        rows += [
+            (f"SHA-256 of {name}", value if len(value) == 64 else f"begins with {value}")
+            for name, value in card.sha256.items()
+        ]
     if measured:
         rows.append(("measured", _measured_words(measured)))
     rows += [(k, str(v)) for k, v in card.facts.items()]
@@ -92,7 +95,9 @@ def _how(card: Card) -> list[str]:
     parts = []
     if card.weights:
         parts.append(
-            f'weights="published" fetches {card.weights};' if card.weights.startswith("hub:") else f"{card.weights};"
+            f'weights="published" fetches {card.weights};'
+            if card.weights.startswith(("hub:", "https:"))
+            else f"{card.weights};"
         )
     if card.obtain:
         parts.append(card.obtain)
@@ -144,7 +149,11 @@ def models_page(cards: Mapping[str, Card], measured: Mapping[str, Any]) -> str:
 
 def _where(card: Card) -> str:
     if card.weights:
-        return "published" if card.weights.startswith("hub:") else card.weights.replace("<", "").replace(">", "")
+        return (
+            "published"
+            if card.weights.startswith(("hub:", "https:"))
+            else card.weights.replace("<", "").replace(">", "")
+        )
     return "by path" if card.weight_license else "none"
 
 

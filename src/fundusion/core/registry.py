@@ -55,12 +55,12 @@ class Card:
         paper: DOI or arXiv id, or why there is none.
         code_license: Licence of the implementation.
         weight_license: Licence of published weights; None when none exist.
-        weights: Where published weights are ("hub:owner/name", "package:folder"); None when there are none.
+        weights: Where published weights are ("hub:owner/name", "https://..."); None when none can be fetched.
         training_data: Sets the published weights saw.
         notes: Anything a user must know.
         labels: What published weights answer, in order; empty means encoder only.
         obtain: How to get the published file where "published" cannot, one or two sentences.
-        sha256: Digests of published files by source ("hub:owner/name/file") or file name, where they are known.
+        sha256: Digests, or their beginnings, of published files by source ("hub:owner/name/file") or file name, where known.
         strides: Of the maps of `encode(images, maps="all")`, fine to coarse; empty when only the last map is offered.
     """
 

@@ -65,7 +65,7 @@ def load_weights(
     path, source = find_weights(weights, card=card, rules=rules)
     found = digest(path)
     expected = card.sha256.get(source) or card.sha256.get(path.name)
-    if expected and expected != found:
+    if expected and not found.startswith(expected):
         raise IncompatibleWeights(
             f"{path.name!r} has SHA-256 {found[:16]}..., the card of this model knows {expected[:16]}...",
             code="model.digest",
@@ -132,6 +132,8 @@ def find_weights(weights: str | Path, *, card: Card, rules: Rules) -> tuple[Path
                 hint=card.obtain or "Give the path of a file.",
             )
         wanted = card.weights
+    if wanted.startswith("https://"):
+        return _fetched(wanted, card), wanted.rpartition("/")[2]
     if not wanted.startswith("hub:"):
         path = Path(wanted)
         if not path.is_file():
@@ -157,6 +159,30 @@ def weights_folder() -> Path:
     """Return the folder of downloaded weights: `weights` in FUNDUSION_HOME, by default `~/.cache/fundusion`."""
     home = os.environ.get("FUNDUSION_HOME")
     return (Path(home) if home else Path.home() / ".cache" / "fundusion") / "weights"
+
+
+def _fetched(address: str, card: Card) -> Path:
+    """Return the local copy of a released file; it is fetched once, and only by an address that a card names."""
+    import torch
+
+    if address != card.weights:
+        raise IncompatibleWeights(
+            "weights are not fetched from any address.",
+            code="model.not_found",
+            hint='Download the file and give its path, or use "published" or "hub:owner/name".',
+        )
+    target = weights_folder() / address.rpartition("/")[2]
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(address, str(target), card.sha256.get(target.name), progress=True)
+        except (OSError, RuntimeError) as error:
+            raise IncompatibleWeights(
+                f"{target.name!r} could not be fetched: {error}",
+                code="model.not_found",
+                hint="Download it elsewhere and put it in the weights folder, or give its path.",
+            ) from error
+    return target
 
 
 def _download(owner: str, name: str, file: str, card: Card) -> Path:

@@ -68,12 +68,12 @@ def embed_patches(body: nn.Module, images: Tensor) -> tuple[Tensor, tuple[int, i
     """Return patch tokens `(T, N, E)` without positions, and their grid; sides are padded to whole patches.
 
     Args:
-        body: A timm `VisionTransformer` or a module with the same names.
+        body: A timm `VisionTransformer` or a module with the same names; layers may carry adapters.
         images: Normalised `(T, 3, H, W)`.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise InvalidInput(f"expected images of shape (T, 3, H, W), got {tuple(images.shape)}.")
-    patch = body.patch_embed.proj.kernel_size
+    patch = body.patch_embed.patch_size
     missing = [-s % p for s, p in zip(images.shape[-2:], patch, strict=True)]
     if any(missing):
         images = F.pad(images, (0, missing[1], 0, missing[0]))

@@ -18,27 +18,33 @@ def _build(name: str, card: Card, weights: str | None) -> StagedEncoder:
     return encoder
 
 
-def _card(title: str, timm_id: str = "") -> Card:
+_RELEASES = "https://github.com/rwightman/pytorch-image-models/releases/download/"
+
+
+def _card(title: str, file: str = "") -> Card:
+    name = file.rpartition("/")[2]
     return Card(
         title=title,
         roles=frozenset({"encode"}),
         input=ImageInput(size=224),
         paper="doi:10.1109/CVPR.2018.00745",
-        weight_license="Apache-2.0 (timm); ImageNet terms for the pictures" if timm_id else None,
-        weights=f"hub:timm/{timm_id}" if timm_id else None,
-        training_data=("ImageNet-1k",) if timm_id else (),
+        weight_license="Apache-2.0 (timm); ImageNet terms for the pictures" if file else None,
+        weights=_RELEASES + file if file else None,
+        # The name of a released file ends in the beginning of its digest.
+        sha256={name: name.removesuffix(".pth").rpartition("-")[2]} if file else {},
+        training_data=("ImageNet-1k",) if file else (),
         strides=(4, 8, 16, 32),
     )
 
 
-_R18 = _card("SE-ResNet-18", "legacy_seresnet18.in1k")
-_R34 = _card("SE-ResNet-34", "legacy_seresnet34.in1k")
-_R50 = _card("SE-ResNet-50", "legacy_seresnet50.in1k")
-_R101 = _card("SE-ResNet-101", "legacy_seresnet101.in1k")
-_R152 = _card("SE-ResNet-152", "legacy_seresnet152.in1k")
-_X50 = _card("SE-ResNeXt-50 32x4d", "legacy_seresnext50_32x4d.in1k")
-_X101 = _card("SE-ResNeXt-101 32x4d", "legacy_seresnext101_32x4d.in1k")
-_154 = _card("SENet-154", "legacy_senet154.in1k")
+_R18 = _card("SE-ResNet-18", "v0.1-weights/seresnet18-4bb0ce65.pth")
+_R34 = _card("SE-ResNet-34", "v0.1-weights/seresnet34-a4004e63.pth")
+_R50 = _card("SE-ResNet-50", "v0.1-cadene/se_resnet50-ce0d4300.pth")
+_R101 = _card("SE-ResNet-101", "v0.1-cadene/se_resnet101-7e38fcc6.pth")
+_R152 = _card("SE-ResNet-152", "v0.1-cadene/se_resnet152-d17c99b7.pth")
+_X50 = _card("SE-ResNeXt-50 32x4d", "v0.1-weights/legacy_se_resnext50_32x4d-f3651bad.pth")
+_X101 = _card("SE-ResNeXt-101 32x4d", "v0.1-weights/legacy_se_resnext101_32x4d-37725eac.pth")
+_154 = _card("SENet-154", "v0.1-weights/legacy_senet154-e9eb9fe6.pth")
 
 
 @models.register("senet.resnet_18", _R18)

@@ -319,7 +319,7 @@ def evaluate(
             "rejected": len(data.rejected) + len(bad_rows),
             "rejected_by_code": _counts([r.code for r in (*data.rejected, *bad_rows)]),
             "weights_sha256": facts.get("weights_sha256"),
-            **terms_of_weights(facts.get("encoder_weights")),
+            **terms_of_weights(network.origins),
         },
         n_resamples=n_resamples,
     )
@@ -406,7 +406,7 @@ def _write_rows(found: _Answered, columns: Mapping[str, Any], out: Path) -> tupl
         "status": ["ok"] * good + ["rejected"] * bad,
         "code": ["ok"] * good + [c for _, c in found.rejected],
     }
-    limit = terms_of_weights(found.facts.get("encoder_weights")).get("terms_of_use")
+    limit = terms_of_weights(found.network.origins).get("terms_of_use")
     if limit:
         heads["terms_of_use"] = [limit] * (good + bad)
     answers = polars.DataFrame(dict(columns)).fill_nan(None) if good else polars.DataFrame()
