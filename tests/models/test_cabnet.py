@@ -90,18 +90,34 @@ def test_any_backbone_of_timm(tmp_path):
 def keras_layers(model, name):
     """Return what Keras would write for a model: layer name to weight name to array, in the order layers were made."""
     state = {k: v.numpy() for k, v in model.state_dict().items()}
-    rules = {"vgg": vgg_names, "resnet": resnet_names, "resnet_old": old_resnet_names, "densenet": densenet_names}
+    rules = {
+        "vgg": vgg_names,
+        "resnet": resnet_names,
+        "resnet_old": old_resnet_names,
+        "densenet": densenet_names,
+        "mobilenet": mobilenet_names,
+        "xception": xception_names,
+    }
     layers = {}
     for path, layer in model.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
             continue
-        fixed = {"gab.reduce": "conv2d_7", "gab.expand": "conv2d_8", "cab.detect": "conv2d_10", "cab.norm": "batch_normalization_3",
+        if path.endswith(".pointwise"):
+            continue
+        fixed = {"gab.reduce": "conv2d_7", "gab.expand": "conv2d_8", "cab.detect": "conv2d_10", "cab.norm": "batch_normalization_13",
                  "head": "dense_1"}  # fmt: skip
         made = fixed.get(path) or rules[name](path)
         if isinstance(layer, nn.BatchNorm2d):
             weights = dict(zip(("gamma", "beta", "moving_mean", "moving_variance"),
                                (state[f"{path}.{p}"] for p in ("weight", "bias", "running_mean", "running_var")),
                                strict=True))  # fmt: skip
+        elif f"{path.removesuffix('conv1')}pointwise.weight" in state:
+            # Keras keeps both kernels of a separable convolution in one layer.
+            pointwise = state[path.removesuffix("conv1") + "pointwise.weight"]
+            weights = {"depthwise_kernel": state[f"{path}.weight"].transpose(2, 3, 0, 1),
+                       "pointwise_kernel": pointwise.transpose(2, 3, 1, 0)}  # fmt: skip
+        elif path.endswith("conv_dw"):
+            weights = {"depthwise_kernel": state[f"{path}.weight"].transpose(2, 3, 0, 1)}
         else:
             kernel = state[f"{path}.weight"]
             weights = {"kernel": kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T}
@@ -146,6 +162,30 @@ def densenet_names(path):
     return f"conv{int(parts[0][10:]) + 1}_block{parts[1][10:]}_{part}"
 
 
+def mobilenet_names(path):
+    parts = path.split(".")[1:]
+    if len(parts) == 1:
+        return {"conv_stem": "conv1", "bn1": "conv1_bn"}[parts[0]]
+    number = (1, 2, 4, 6, 12)[int(parts[1])] + int(parts[2])
+    return {"conv_dw": f"conv_dw_{number}", "bn1": f"conv_dw_{number}_bn", "conv_pw": f"conv_pw_{number}",
+            "bn2": f"conv_pw_{number}_bn"}[parts[3]]  # fmt: skip
+
+
+def xception_names(path):
+    parts = path.split(".")[1:]
+    fixed = {"conv1": "block1_conv1", "bn1": "block1_conv1_bn", "conv2": "block1_conv2", "bn2": "block1_conv2_bn",
+             "conv3": "block14_sepconv1", "bn3": "block14_sepconv1_bn", "conv4": "block14_sepconv2", "bn4": "block14_sepconv2_bn"}  # fmt: skip
+    if parts[0] in fixed:
+        return fixed[parts[0]]
+    block = int(parts[0][5:])
+    if parts[1].startswith("skip"):
+        number = (1, 2, 3, 12).index(block)
+        kind = {"skip": "conv2d", "skipbn": "batch_normalization"}[parts[1]]
+        return f"{kind}_{number}" if number else kind
+    place, is_norm = divmod(int(parts[2]) - (0 if block == 1 else 1), 3)
+    return f"block{block + 1}_sepconv{place + 1}{'_bn' if is_norm else ''}"
+
+
 def write_keras(path, layers, *, whole_model=True):
     with h5py.File(path, "w") as file:
         root = file.create_group("model_weights") if whole_model else file
@@ -168,6 +208,8 @@ def write_keras(path, layers, *, whole_model=True):
         ("cabnet.resnet_50", "resnet", True),
         ("cabnet.resnet_50", "resnet_old", False),
         ("cabnet.densenet_121", "densenet", True),
+        ("cabnet.mobilenet", "mobilenet", True),
+        ("cabnet.xception", "xception", True),
     ],
 )
 def test_files_of_keras_load_by_the_names_of_their_groups(tmp_path, family, name, whole):

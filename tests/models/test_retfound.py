@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+import timm
 import torch
 
 from fundusion.core.errors import IncompatibleWeights, InvalidInput
@@ -139,6 +140,22 @@ def test_the_dinov2_teacher_loads_with_its_prefix_cut(golden_root, tmp_path, loa
     # Another network of the same family is refused with the first differences.
     with pytest.raises(IncompatibleWeights, match="another shape"):
         loaded_on_meta("retfound.cfp", file)
+
+
+def test_the_dinov2_encoder_equals_that_of_timm():
+    torch.manual_seed(0)
+    theirs = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0, img_size=56, depth=3).eval()
+    with torch.no_grad():
+        for block in theirs.blocks:
+            block.ls1.gamma.fill_(0.5)
+            block.ls2.gamma.fill_(0.5)
+    ours = RETFound(
+        image_size=56, patch_size=14, embed_dim=384, depth=3, num_heads=6, pooling="cls", layer_scale=True
+    ).eval()
+    assert fit_state(ours.body, theirs.state_dict()).missing == ()
+    images = torch.rand(2, 3, 56, 56)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.encode(images).pooled, theirs(images), rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_that_fits_nowhere_is_an_error(tmp_path):

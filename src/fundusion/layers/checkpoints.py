@@ -76,11 +76,12 @@ def load_weights(
         state = rules.read(path)
     else:
         state = canonical_names(load_state(path, wrappers=rules.wrappers), rules)
-    shapes = {k: tuple(v.shape) for k, v in state.items()}
+    as_read = state
     if rules.adapt is not None:
         state = rules.adapt(state, target)
     report = fit_state(target, state, allow_missing=rules.optional, allow_unexpected=rules.ignored)
-    reshaped = tuple(k for k in report.loaded if k in shapes and shapes[k] != tuple(state[k].shape))
+    originals = {id(v) for v in as_read.values()}
+    reshaped = tuple(k for k in report.loaded if id(state[k]) not in originals)
     report = replace(report, reshaped=reshaped)
     licence = metadata_of(path).get("license") or card.weight_license or "not stated"
     record = {

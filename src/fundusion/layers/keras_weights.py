@@ -21,6 +21,8 @@ _SUFFIXES = (".h5", ".hdf5")
 #: More layers than any network has; a forged file is refused before its groups are walked.
 _MAX_LAYERS = 10_000
 _FIRST_CONVOLUTION = {1: 0, 2: 5, 3: 10, 4: 17, 5: 24}
+#: Stage and place of the thirteen blocks of MobileNet.
+_MOBILE_BLOCKS = ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1), *((3, i) for i in range(6)), (4, 0), (4, 1))
 Layers = dict[str, dict[str, npt.NDArray[np.float32]]]
 
 
@@ -87,15 +89,15 @@ def load_keras(path: str | Path, module: nn.Module) -> dict[str, Tensor]:
 
     Args:
         path: `.h5` with all weights.
-        module: Has `body` (VGG-16, ResNet-50 or DenseNet-121 of timm), `gab`, `cab` and `head`.
+        module: Has `body` (VGG-16, ResNet-50, DenseNet-121, Xception or MobileNet of timm), `gab`, `cab` and `head`.
 
     Raises:
         IncompatibleWeights: A layer has no place in the module, or the attention layers cannot be told.
     """
     layers = {k: v for k, v in read_layers(path).items() if v}
     own = dict(module.state_dict())
-    place = _backbone_rule(own)
-    places = _attention_places(list(layers), Path(path).name)
+    place, unnamed = _backbone_rule(own)
+    places = _unnamed_places(list(layers), unnamed, Path(path).name)
     unknown = []
     state: dict[str, Tensor] = {k: torch.zeros_like(v) for k, v in own.items() if k.endswith("num_batches_tracked")}
     folded: dict[str, Tensor] = {}
@@ -104,14 +106,14 @@ def load_keras(path: str | Path, module: nn.Module) -> dict[str, Tensor]:
         if target is None:
             unknown.append(name)
             continue
-        state.update(_converted(target, weights))
+        state.update(_converted(target, weights, own))
         bias = f"{target}.bias"
         if target.startswith("body.") and bias in state and bias not in own and "kernel" in weights:
             folded[_normalisation_of(target)] = state.pop(bias)
     if unknown:
         raise IncompatibleWeights(
             f"{len(unknown)} layers of {Path(path).name!r} have no place in this network (first: {', '.join(unknown[:3])}).",
-            hint="Check the backbone; VGG-16, ResNet-50 and DenseNet-121 are read.",
+            hint="Check the backbone; VGG-16, ResNet-50, DenseNet-121, Xception and MobileNet are read.",
         )
     for target, bias_value in folded.items():
         mean = f"{target}.running_mean"
@@ -120,23 +122,41 @@ def load_keras(path: str | Path, module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _converted(target: str, weights: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Tensor]:
+def _converted(
+    target: str, weights: Mapping[str, npt.NDArray[np.float32]], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     out = {}
     for short, array in weights.items():
-        if short == "kernel":
-            turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-            out[f"{target}.weight"] = torch.from_numpy(np.ascontiguousarray(turned))
+        if short == "depthwise_kernel" and f"{target}.conv1.weight" in own:
+            # A separable convolution is two layers in timm.
+            out[f"{target}.conv1.weight"] = _turned(array, (2, 3, 0, 1))
+        elif short == "pointwise_kernel":
+            out[f"{target}.pointwise.weight"] = _turned(array, (3, 2, 0, 1))
+        elif short in ("kernel", "depthwise_kernel"):
+            by_channel = array.ndim == 4 and (short == "depthwise_kernel" or target.endswith("conv_dw"))
+            order = (1, 0) if array.ndim == 2 else (2, 3, 0, 1) if by_channel else (3, 2, 0, 1)
+            out[f"{target}.weight"] = _turned(array, order)
         else:
             out[f"{target}.{names.get(short, short)}"] = torch.from_numpy(array.copy())
     return out
 
 
-def _attention_places(names: list[str], file: str) -> dict[str, str]:
-    """Keras numbers its unnamed layers in the order they were made: two convolutions of GAB, then convolution and norm of CAB."""
+def _turned(array: npt.NDArray[np.float32], order: tuple[int, ...]) -> Tensor:
+    if array.ndim != len(order):
+        raise IncompatibleWeights(f"a kernel has {array.ndim} axes, {len(order)} are needed.", code="model.corrupt")
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(order)))
+
+
+def _unnamed_places(names: list[str], shortcuts: tuple[str, ...], file: str) -> dict[str, str]:
+    """Keras numbers its unnamed layers in the order they were made.
+
+    First the shortcuts of the backbone where it leaves them unnamed (Xception), then two convolutions of GAB, convolution and norm of
+    CAB, and the classifier.
+    """
     wanted = {
-        "conv2d": ("gab.reduce", "gab.expand", "cab.detect"),
-        "batch_normalization": ("cab.norm",),
+        "conv2d": (*(f"{s}.skip" for s in shortcuts), "gab.reduce", "gab.expand", "cab.detect"),
+        "batch_normalization": (*(f"{s}.skipbn" for s in shortcuts), "cab.norm"),
         "dense": ("head",),
     }
     places: dict[str, str] = {}
@@ -146,17 +166,26 @@ def _attention_places(names: list[str], file: str) -> dict[str, str]:
         )
         if len(numbered) != len(targets):
             raise IncompatibleWeights(
-                f"{file!r} has {len(numbered)} layers called {kind}, a CABNet has {len(targets)}.",
+                f"{file!r} has {len(numbered)} layers called {kind}, this CABNet has {len(targets)}.",
                 hint="Check that the file is a CABNet, and its backbone.",
             )
         places.update({n: t for (_, n), t in zip(numbered, targets, strict=True)})
     return places
 
 
-def _backbone_rule(own: Mapping[str, Tensor]) -> Callable[[str], str | None]:
-    if any(k.startswith("body.features.denseblock1.") for k in own):
-        return _densenet
-    return _resnet if any(k.startswith("body.layer1.") for k in own) else _vgg
+def _backbone_rule(own: Mapping[str, Tensor]) -> tuple[Callable[[str], str | None], tuple[str, ...]]:
+    """Return the rule of a backbone's names, and its blocks whose shortcuts Keras leaves unnamed."""
+
+    def has(beginning: str) -> bool:
+        return any(k.startswith(beginning) for k in own)
+
+    if has("body.features.denseblock1."):
+        return _densenet, ()
+    if has("body.blocks.0.0.conv_dw."):
+        return _mobilenet, ()
+    if has("body.block12.skip."):
+        return _xception, tuple(f"body.block{i}" for i in (1, 2, 3, 12))
+    return (_resnet, ()) if has("body.layer1.") else (_vgg, ())
 
 
 def _vgg(name: str) -> str | None:
@@ -194,6 +223,32 @@ def _densenet(name: str) -> str | None:
         part = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}[found[3]]
         return f"body.features.denseblock{int(found[1]) - 1}.denselayer{found[2]}.{part}"
     return None
+
+
+def _mobilenet(name: str) -> str | None:
+    stem = {"conv1": "body.conv_stem", "conv1_bn": "body.bn1"}
+    if name in stem:
+        return stem[name]
+    found = re.fullmatch(r"conv_(dw|pw)_(\d+)(_bn)?", name)
+    if found is None or not 1 <= int(found[2]) <= len(_MOBILE_BLOCKS):
+        return None
+    stage, block = _MOBILE_BLOCKS[int(found[2]) - 1]
+    part = {"dw": "bn1", "pw": "bn2"}[found[1]] if found[3] else f"conv_{found[1]}"
+    return f"body.blocks.{stage}.{block}.{part}"
+
+
+def _xception(name: str) -> str | None:
+    if found := re.fullmatch(r"block1_conv([12])(_bn)?", name):
+        return f"body.{'bn' if found[2] else 'conv'}{found[1]}"
+    if found := re.fullmatch(r"block14_sepconv([12])(_bn)?", name):
+        return f"body.{'bn' if found[2] else 'conv'}{int(found[1]) + 2}"
+    found = re.fullmatch(r"block(\d+)_sepconv([123])(_bn)?", name)
+    if found is None:
+        return None
+    block, place = int(found[1]) - 1, int(found[2]) - 1
+    # Every block but the first begins with an activation.
+    index = 3 * place + (0 if block == 1 else 1) + (1 if found[3] else 0)
+    return f"body.block{block}.rep.{index}"
 
 
 def _normalisation_of(convolution: str) -> str:

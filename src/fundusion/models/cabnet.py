@@ -157,7 +157,7 @@ def _build(
     return model
 
 
-def _card(title: str, file: str = "", notes: str = "") -> Card:
+def _card(title: str, file: str = "", *, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Card:
     obtain = (
         f"{file} is on the authors' drive (github.com/he2016012996/CABnet); give its path and classifier=True. Groups are read by "
         "name; code in the file is not run."
@@ -173,16 +173,25 @@ def _card(title: str, file: str = "", notes: str = "") -> Card:
         training_data=("ImageNet-1k", "DDR or EyePACS (by file)") if file else (),
         labels=("0", "1", "2", "3", "4") if file else (),
         obtain=obtain if file else "",
-        notes=notes or 'Raw pixels from 0 to 255 (pixels="raw"), as the released models; pixels="imagenet" to train from ImageNet weights.',
-        strides=(4, 8, 16, 32),
+        notes='Raw pixels from 0 to 255 (pixels="raw"), as the released models; pixels="imagenet" to train from ImageNet weights.',
+        strides=strides,
     )  # fmt: skip
 
 
 _VGG = _card("CABNet on VGG-16", "vgg16_CAB_DDR.h5")
 _RESNET = _card("CABNet on ResNet-50", "resnet50_CAB_DDR.h5")
 _DENSENET = _card("CABNet on DenseNet-121", "densenet121_CAB_DDR.h5")
+_XCEPTION = _card("CABNet on Xception", "Xception_CAB_DDR.h5", strides=())
+_MOBILENET = _card("CABNet on MobileNet 1.0", "mobilenet1.0_CAB_DDR.h5")
 _ANY = _card("CABNet on any convolutional timm backbone")
 _TEST = _card("CABNet, smallest")
+
+
+def _set_epsilon(body: nn.Module, epsilon: float) -> None:
+    """Give the normalisations of a backbone the epsilon of Keras."""
+    for layer in body.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = epsilon
 
 
 def _vgg_body() -> nn.Module:
@@ -211,9 +220,7 @@ def resnet_50(
     body = create_body("resnet50", global_pool="")
     for stage in (body.layer2, body.layer3, body.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    for layer in body.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.eps = 1.001e-5
+    _set_epsilon(body, 1.001e-5)
     return _build(_RESNET, body, weights=weights, num_classes=num_classes, k=k, classifier=classifier, pixels=pixels)
 
 
@@ -223,16 +230,38 @@ def densenet_121(
 ) -> CABNet:
     """Return CABNet on DenseNet-121 (9.1 M parameters), the best of the paper."""
     body = create_body("densenet121", global_pool="")
-    for layer in body.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.eps = 1.001e-5
+    _set_epsilon(body, 1.001e-5)
     return _build(_DENSENET, body, weights=weights, num_classes=num_classes, k=k, classifier=classifier, pixels=pixels)
+
+
+@models.register("cabnet.xception", _XCEPTION)
+def xception(
+    *, weights: str | None = None, num_classes: int = 5, k: int = 5, classifier: bool = False, pixels: Pixels = "raw"
+) -> CABNet:
+    """Return CABNet on Xception (29.3 M parameters), padded as Keras does."""
+    from timm.layers import create_pool2d
+
+    body = create_body("legacy_xception", global_pool="")
+    for block in (body.block1, body.block2, body.block3, body.block12):
+        block.rep[-1] = create_pool2d("max", 3, 2, padding="same")
+    _set_epsilon(body, 1e-3)
+    return _build(_XCEPTION, body, weights=weights, num_classes=num_classes, k=k, classifier=classifier, pixels=pixels)
+
+
+@models.register("cabnet.mobilenet", _MOBILENET)
+def mobilenet(
+    *, weights: str | None = None, num_classes: int = 5, k: int = 5, classifier: bool = False, pixels: Pixels = "raw"
+) -> CABNet:
+    """Return CABNet on MobileNet 1.0 (5.3 M parameters), padded as Keras does."""
+    body = create_body("mobilenetv1_100", global_pool="", pad_type="same")
+    _set_epsilon(body, 1e-3)
+    return _build(_MOBILENET, body, weights=weights, num_classes=num_classes, k=k, classifier=classifier, pixels=pixels)
 
 
 @models.register("cabnet.any", _ANY)
 def any_backbone(
     *,
-    backbone: str,
+    backbone: str = "mobilenetv2_100",
     weights: str | None = None,
     num_classes: int = 5,
     k: int = 5,
