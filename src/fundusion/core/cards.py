@@ -56,7 +56,7 @@ def card_rows(card: Card, measured: Mapping[str, Any] | None = None) -> list[tup
     if "encode" in card.roles and card.input is not None:
         rows.append(("input", _input_words(card)))
         rows.append(("scales", ", ".join(str(s) for s in card.strides) or "last map only"))
-    rows.append(("labels", ", ".join(card.labels) or "encoder only"))
+    rows.append(("labels", ", ".join(card.classes) or "encoder only"))
     rows.append(("how to get weights", " ".join(_how(card))))
     if card.sha256:
         rows += [

@@ -58,7 +58,7 @@ class Card:
         weights: Where published weights are ("hub:owner/name", "https://..."); None when none can be fetched.
         training_data: Sets the published weights saw.
         notes: Anything a user must know.
-        labels: What published weights answer, in order; empty means encoder only.
+        classes: What published weights answer, in order; empty means encoder only.
         obtain: How to get the published file where "published" cannot, one or two sentences.
         sha256: Digests, or their beginnings, of published files by source ("hub:owner/name/file") or file name, where known.
         strides: Of the maps of `encode(images, maps="all")`, fine to coarse; empty when only the last map is offered.
@@ -75,7 +75,7 @@ class Card:
     training_data: tuple[str, ...] = ()
     notes: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     obtain: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict)
     strides: tuple[int, ...] = ()

@@ -171,7 +171,7 @@ def _card(title: str, file: str = "", *, strides: tuple[int, ...] = (4, 8, 16, 3
         paper="doi:10.1109/TMI.2020.3023463",
         weight_license="MIT file, but the page says academic use only: treat as non-commercial" if file else None,
         training_data=("ImageNet-1k", "DDR or EyePACS (by file)") if file else (),
-        labels=("0", "1", "2", "3", "4") if file else (),
+        classes=("0", "1", "2", "3", "4") if file else (),
         obtain=obtain if file else "",
         notes='Raw pixels from 0 to 255 (pixels="raw"), as the released models; pixels="imagenet" to train from ImageNet weights.',
         strides=strides,
