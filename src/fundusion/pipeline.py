@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Longest side of the pictures a report shows, px.
 DISPLAY_PX = 900
 
+#: Shorter side of a photograph from which it is judged and shown, px, where the file has it.
+VIEW_PX = 600
+
 EXPLAIN_CHOICES = ("none", "cam", "full")
 
 
@@ -96,23 +99,21 @@ def prepare_record(record: StudyRecord, *, preparation: Preparation) -> Prepared
         FundusionError: A file or cell cannot be used; `code` says why.
         RejectedStudy: Read, but no answer may be given.
     """
+    from .intake import take_study
     from .quality.gradability import assess
-    from .readers import read_study
-    from .transforms.field_of_view import find_field_of_view
     from .transforms.prepared import prepare_study
 
-    study = read_study(record)
+    taken = take_study(record, preparation.inputs, view_px=VIEW_PX)
+    study, fields = taken.study, taken.fields
     if preparation.table is not None:
         preparation.table.encode(study.metadata)
     verdicts: dict[str, list[Quality]] = {}
-    fields: dict[str, tuple[Any, ...]] = {}
-    for modality, images in study.images.items():
-        found = [find_field_of_view(i.pixels) if modality == "cfp" and not i.is_volume else None for i in images]
+    for modality, images in taken.view.images.items():
+        found = [f and f.scaled(1 / i.reduction) for i, f in zip(images, fields[modality], strict=True)]
         verdicts[modality] = [assess(i, field=f, model=preparation.quality) for i, f in zip(images, found, strict=True)]
-        fields[modality] = tuple(found)
     notes = tuple(sorted({n for images in study.images.values() for i in images for n in i.notes}))
     digests = tuple(i.digest for images in study.images.values() for i in images if i.digest)
-    shown = replace(study, images={m: tuple(_display(i) for i in v) for m, v in study.images.items()})
+    shown = replace(study, images={m: tuple(_display(i) for i in v) for m, v in taken.view.images.items()})
     _check_gate(study, verdicts, preparation, shown, notes)
     kept = {m: [k for k, q in enumerate(v) if q.gradable] for m, v in verdicts.items()}
     usable = replace(study, images={m: tuple(study.images[m][k] for k in ks) for m, ks in kept.items()})
@@ -171,7 +172,7 @@ def _display(image: Image) -> Image:
         size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return replace(image, pixels=np.ascontiguousarray(pixels), spacing_um=None)
+    return replace(image, pixels=np.ascontiguousarray(pixels), spacing_um=None, reduction=1, full_shape=None)
 
 
 def _towards_display(
@@ -192,8 +193,9 @@ def _towards_display(
         moved = []
         for item, k in zip(ready, owner, strict=True):
             picture = shown.images[modality][k].pixels
-            source = usable.images[modality][kept[modality].index(k)].planes()[0]
-            factor = np.array([picture.shape[1] / source.shape[1], picture.shape[0] / source.shape[0]])
+            image = usable.images[modality][kept[modality].index(k)]
+            height, width = image.full_shape or image.planes()[0].shape[:2]
+            factor = np.array([picture.shape[1] / width, picture.shape[0] / height])
             turned = item.to_original * factor[:, None]
             # Pixel centres: the first one of a picture half as large lies at 0.5 of the large one.
             turned[:, 2] += (factor - 1) / 2
@@ -375,7 +377,7 @@ class Pipeline:
     def _compose(self, item: PreparedItem, answer: Any) -> Analysis:
         from .report.compose import compose_report
         from .report.findings import compose_findings
-        from .report.reading import compare_with_report, read_report
+        from .report.reading import OTHER_PATIENT, compare_with_report, read_report, report_notes
 
         study = item.study
         explanations = tuple(_place_maps(e, answer.maps.get(e.target, {}), item) for e in answer.explanations)
@@ -384,6 +386,7 @@ class Pipeline:
         findings = compose_findings(
             answer.predictions, tasks=self.network.spec.tasks, quality=item.quality, missing=missing
         )
+        doubts = report_notes(study.report, laterality=study.laterality, patient_id=study.patient_id)
         result = StudyResult(
             study_id=study.study_id,
             patient_id=study.patient_id,
@@ -396,9 +399,9 @@ class Pipeline:
             explanation=explanations,
             findings=findings,
             provenance=self._provenance(item.digests),
-            notes=item.notes,
+            notes=(*item.notes, *doubts),
         )
-        statements = read_report(study.report) if study.report else ()
+        statements = () if OTHER_PATIENT in doubts else read_report(study.report)
         agreements = compare_with_report(findings, statements, study.laterality)
         document = compose_report(
             result,

@@ -220,4 +220,4 @@ def test_signature_changes_with_everything_that_changes_pixels():
     texts = {preprocessing_signature(replace(base, **c)) for c in ({}, *changes)}
     assert len(texts) == 6
     assert preprocessing_signature(base) == preprocessing_signature(ImageInput())
-    assert preprocessing_signature(base).startswith("prepare-1 ")
+    assert preprocessing_signature(base).startswith("prepare-2 ")

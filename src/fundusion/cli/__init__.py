@@ -7,7 +7,10 @@ import sys
 import typer
 
 from .analysis import analyze, demo
-from .data import check, draw
+from .check import check
+from .data import draw
+from .datasets import app as datasets_app
+from .label import label
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .screen import fail
@@ -21,9 +24,10 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, train, evaluate, predict, embed, models):
+for verb in (analyze, demo, check, draw, label, train, evaluate, predict, embed, models):
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
+app.add_typer(datasets_app)
 
 
 def version(value: bool) -> None:

@@ -1,4 +1,4 @@
-"""`check` and `draw`: look at data before time is spent on it, and make some."""
+"""`draw`: make data whose truth is known."""
 
 from __future__ import annotations
 
@@ -7,91 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .screen import REJECTED, fail, progress, say, table
-
-
-def check(
-    manifest: Annotated[Path, typer.Argument(help="Table of studies, or a folder.")],
-    *,
-    columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the whole answer as JSON.")] = None,
-    fit_quality: Annotated[
-        Path | None,
-        typer.Option(help="Fit the quality gate to `label.gradable` of about 100 studies; writes this JSON file."),
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
-) -> None:
-    """List missing files, duplicates, patients on both sides of a split, label sets and class counts.
-
-    Exit codes: 0 nothing wrong, 3 something to look at, 4 the table itself cannot be used.
-
-    Examples:
-
-      fundusion check studies.csv
-
-      fundusion check labelled.csv --fit-quality our_quality.json
-    """
-    try:
-        from ..datasets.folder import discover
-
-        found = discover([manifest], columns=columns, root=root)
-        if fit_quality is not None:
-            _fit_quality(list(found), fit_quality)
-            return
-        from ..core.durable import write_json
-        from ..datasets._audit import check_records
-
-        with progress("files") as show:
-            audit = check_records(list(found), progress=show)
-        rejected = [(r.origin, r.code, r.message) for r in found.rejected]
-        say(f"{len(found)} studies, {audit.patients} patients, {audit.files} files")
-        table([(k, v) for k, v in audit.modalities.items()], ("modality", "studies"))
-        for name, counts in audit.labels.items():
-            table([(k, v) for k, v in counts.items()], (f"label {name}", "studies"))
-        problems = [*audit.problems(), *(f"{o}: {c}: {m}" for o, c, m in rejected)]
-        for line in problems[:40]:
-            say(f"! {line}")
-        if len(problems) > 40:
-            say(f"! ... and {len(problems) - 40} more" + ("" if out else " (give --out to have all)"))
-        if out is not None:
-            write_json(out, {**audit.to_dict(), "rejected_rows": [list(r) for r in rejected]})
-            say(f"Written: {out}")
-        say("Nothing wrong was found." if not problems else f"{len(problems)} things to look at.")
-        if problems:
-            raise typer.Exit(REJECTED)
-    except typer.Exit:
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        raise typer.Exit(fail(error)) from None
-
-
-def _fit_quality(records: list, target: Path) -> None:
-    from ..core.errors import FundusionError, InvalidInput
-    from ..core.tasks import STANDARD_TASKS
-    from ..quality.gradability import fit_quality
-    from ..readers import read_study
-    from ..transforms.targets import encode_label
-
-    labelled = []
-    with progress("pictures") as show:
-        for i, record in enumerate(records):
-            value = encode_label(STANDARD_TASKS["gradable"], record.labels.get("gradable"))
-            show(i + 1, len(records))
-            if value != value:
-                continue
-            try:
-                labelled += [(image, bool(value)) for image in read_study(record).images.get("cfp", ())]
-            except FundusionError as error:
-                say(f"! {record.study_id}: {error.code}: {error.message}")
-    if len(labelled) < 20:
-        raise InvalidInput(
-            f"{len(labelled)} usable pictures have `label.gradable`.", hint="Needed are at least 20, better 100."
-        )
-    fit_quality(labelled).save(target)
-    say(f"Written: {target} (from {len(labelled)} pictures). Give it to `fundusion analyze --quality`.")
+from .screen import fail, progress, say
 
 
 def draw(

@@ -50,6 +50,11 @@ class Image:
         laterality: The eye the file itself names (DICOM tag), to be compared with the record.
         notes: Codes of harmless oddities found in reading, such as `image.missing_eoi` or `orientation.mirrored`.
         digest: SHA-256 of the bytes of the file it came from, hexadecimal.
+        device: Maker and model of the camera, such as "Topcon DRI OCT Triton"; never a serial number.
+        frame_lines: For a volume, `(D, 4)` float64: row and column of the first A-scan of each B-scan on the localiser
+            image, row and column of the last, in pixels of that image; None when the file does not tell.
+        reduction: Full-resolution pixels per pixel along each axis, when the file was reduced while it was decoded.
+        full_shape: (height, width) of the picture in the file, when that is not the shape of `pixels`.
     """
 
     pixels: npt.NDArray[Any]
@@ -59,9 +64,15 @@ class Image:
     laterality: Laterality | None = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    device: str | None = None
+    frame_lines: npt.NDArray[np.float64] | None = None
+    reduction: int = 1
+    full_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _check_modalities({self.modality: None})
+        if self.reduction < 1 or (self.reduction > 1 and self.full_shape is None):
+            raise InvalidInput("a reduced image needs a whole reduction and its full shape.", code="image.shape")
         pixels = self.pixels
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or 0 in pixels.shape:
             shape = getattr(pixels, "shape", type(pixels).__name__)
@@ -74,6 +85,11 @@ class Image:
             raise InvalidInput("planar pixels must be uint8; scale 16-bit data first.", code="image.dtype")
         if self.spacing_um is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing_um):
             raise InvalidInput(f"spacing must be positive and finite, got {self.spacing_um}.", code="image.spacing")
+        if self.frame_lines is not None and self.frame_lines.shape != (len(pixels), 4):
+            raise InvalidInput(
+                f"frame_lines of {len(pixels)} B-scans must have shape ({len(pixels)}, 4), got {self.frame_lines.shape}.",
+                code="image.frame_lines",
+            )
 
     @property
     def is_volume(self) -> bool:
@@ -108,9 +124,14 @@ class StudyRecord:
         report: Written report, as given.
         metadata: Column name to string, float or None (missing).
         labels: Task name to value; an absent key means not annotated. A multi-label value maps label to 0, 1 or NaN.
+            A point such as `fovea_px` or `disc_centre_px` is (row, column) in pixels of the photograph as stored.
         visit: Name or date of the visit.
+        masks: Structure to absolute paths of drawn truth, several when a lesion or a second reader has several files:
+            `vessels`, `vessels_2nd`, `artery_vein`, `disc`, `cup`, `disc_cup`, `fov`, `MA`, `HE`, `EX`, `SE`, ...
+            What the grey levels mean is on the card of the set.
         split: "train", "val" or "test" when the manifest says so.
         origin: Where the record stands, for messages: "manifest.csv:12".
+        notes: What was converted in reading the row: "meta.hba1c: 53 mmol/mol -> 7.00044 %".
     """
 
     study_id: str
@@ -121,13 +142,16 @@ class StudyRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     visit: str | None = None
+    masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str | None = None
     origin: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_identity(self.study_id, self.patient_id, self.laterality)
         _check_modalities(self.images)
         object.__setattr__(self, "images", _frozen({m: tuple(p) for m, p in self.images.items() if p}))
+        object.__setattr__(self, "masks", _frozen({m: tuple(p) for m, p in self.masks.items() if p}))
         object.__setattr__(self, "metadata", _frozen(self.metadata))
         object.__setattr__(self, "labels", _frozen(self.labels))
 

@@ -1,55 +1,59 @@
-"""JPEG, PNG and TIFF photographs, strictly: a file that is cut or damaged is refused even where a decoder would show something.
+"""JPEG, PNG, TIFF and PPM photographs, strictly: a file that is cut or damaged is refused even where a decoder would show something.
 
 Policies, the same in training and use: the type is read off the content; size is capped from the header; EXIF orientation is applied;
 an embedded colour profile is converted to sRGB; transparency is laid on black; values of more than eight bits are scaled, never clipped.
+A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size; all of its data is still read and checked.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import stat
-import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..core.complaints import complaints_of
 from ..core.errors import ReadError
+from ..core.files import ReadLimits, check_size, gunzip, read_bytes
+from ..core.netpbm import read_netpbm
 from ..core.study import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+__all__ = ["SUFFIXES", "ReadLimits", "decode_image", "read_bytes", "read_image", "sniff"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".ppm", ".pgm", ".ppm.gz", ".pgm.gz")
 
 Pixels = npt.NDArray[Any]
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+#: A JPEG of fewer pixels is decoded whole: little is gained by less.
+_WHOLE_PX = 1_500_000
+_GZIP = b"\x1f\x8b\x08"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_OF_SUFFIX = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff"}
+_OF_SUFFIX = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff",
+              ".ppm": "netpbm", ".pgm": "netpbm"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadLimits:
-    """Sizes beyond which a file is refused from its header alone."""
-
-    max_bytes: int = 512 << 20
-    max_pixels: int = 150_000_000
-    max_side: int = 20_000
-    min_side: int = 32
-    max_aspect: float = 8.0
-
-
-def read_image(path: str | os.PathLike[str], *, modality: str = "cfp", limits: ReadLimits | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    modality: str = "cfp",
+    limits: ReadLimits | None = None,
+    enough_px: int | None = None,
+) -> Image:
     """Return the photograph in a file.
 
     Args:
-        path: JPEG, PNG or TIFF, recognised by content.
+        path: JPEG, PNG, TIFF or PPM (also gzipped), recognised by content.
         modality: What kind of image it is; colour photographs get three channels, others one when they are grey.
         limits: Caps.
+        enough_px: Length of the shorter side that is enough; a JPEG of twice, four or eight times that is reduced while it
+            is decoded, and says so in `Image.reduction`. None reads every pixel.
 
     Raises:
         ReadError: `file.missing`, `file.permission`, `file.not_a_file`, `image.not_an_image`, `image.truncated`,
@@ -57,59 +61,46 @@ def read_image(path: str | os.PathLike[str], *, modality: str = "cfp", limits: R
             `image.transparent`, `image.unsupported`.
     """
     limits = limits or ReadLimits()
-    name = Path(path).name
     data = read_bytes(path, limits.max_bytes)
-    kind = sniff(data, name)
+    image = decode_image(data, Path(path).name, modality=modality, limits=limits, enough_px=enough_px)
+    return replace(image, digest=hashlib.sha256(data).hexdigest())
+
+
+def decode_image(
+    data: bytes, name: str, *, modality: str = "cfp", limits: ReadLimits | None = None, enough_px: int | None = None
+) -> Image:
+    """Return the photograph in the bytes of a file, without their digest; arguments and errors as in `read_image`."""
+    limits = limits or ReadLimits()
+    content = gunzip(data, name, limits.max_bytes) if data.startswith(_GZIP) else data
+    kind = sniff(content, name)
     notes: list[str] = []
-    if _OF_SUFFIX.get(Path(path).suffix.lower(), kind) != kind:
+    if _OF_SUFFIX.get(Path(name.lower().removesuffix(".gz")).suffix, kind) != kind:
         notes.append("image.suffix_differs")
-    decode = {"jpeg": _decode_jpeg, "png": _decode_png, "tiff": _decode_tiff}[kind]
-    pixels = decode(data, name, limits, notes)
-    pixels = _channels(pixels, modality)
+    reduction, shape = 1, None
+    if kind == "jpeg":
+        pixels, reduction, shape = _decode_jpeg(content, name, limits, notes, enough_px=enough_px)
+    else:
+        decode = {"png": _decode_png, "tiff": _decode_tiff, "netpbm": _decode_netpbm}[kind]
+        pixels = decode(content, name, limits, notes)
     return Image(
-        pixels=np.ascontiguousarray(pixels),
+        pixels=np.ascontiguousarray(_channels(pixels, modality)),
         modality=modality,
         notes=tuple(notes),
-        digest=hashlib.sha256(data).hexdigest(),
+        reduction=reduction,
+        full_shape=shape,
     )
 
 
-def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """Return the content of a regular file; a transient input error is tried three times.
-
-    Raises:
-        ReadError: With the reason of the operating system and the file name only, never its folder.
-    """
-    name = Path(path).name
-    for attempt in range(3):
-        try:
-            found = os.stat(path)
-            # A FIFO would block for ever, a directory has no content.
-            if not stat.S_ISREG(found.st_mode):
-                raise ReadError(f"{name!r} is not a regular file.", code="file.not_a_file")
-            if found.st_size > max_bytes:
-                raise ReadError(f"{name!r} has {found.st_size} bytes, more than {max_bytes}.", code="image.too_large")
-            with open(path, "rb") as stream:
-                return stream.read(max_bytes + 1)
-        except FileNotFoundError as error:
-            raise ReadError(f"{name!r} does not exist.", code="file.missing", hint="Check the path.") from error
-        except PermissionError as error:
-            raise ReadError(
-                f"{name!r} may not be read.", code="file.permission", hint="Check its access rights."
-            ) from error
-        except ReadError:
-            raise
-        except OSError as error:
-            if error.errno == errno.EIO and attempt < 2:
-                time.sleep(0.2 * 2**attempt)
-                continue
-            reason = os.strerror(error.errno) if error.errno else "input error"
-            raise ReadError(f"{name!r} cannot be read: {reason}.", code="file.unreadable") from error
-    raise ReadError(f"{name!r} cannot be read.", code="file.unreadable")
+def _decode_netpbm(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -> Pixels:
+    pixels, top = read_netpbm(data, name, limits)
+    if top == 255:
+        return pixels
+    notes.append(f"image.scaled_from_{top}")
+    return np.rint(pixels.astype(np.float32) * np.float32(255 / top)).astype(np.uint8)
 
 
 def sniff(data: bytes, name: str) -> str:
-    """Return "jpeg", "png" or "tiff" from the first bytes.
+    """Return "jpeg", "png", "tiff" or "netpbm" from the first bytes.
 
     Raises:
         ReadError: `image.not_an_image`: empty, or anything else (also formats that are deliberately not read).
@@ -120,24 +111,33 @@ def sniff(data: bytes, name: str) -> str:
         return "png"
     if data.startswith(_TIFF):
         return "tiff"
-    what = "is empty" if not data else "is neither JPEG, PNG nor TIFF"
+    if data[:2] in (b"P5", b"P6") and data[2:3].isspace():
+        return "netpbm"
+    what = "is empty" if not data else "is neither JPEG, PNG, TIFF nor PPM"
     raise ReadError(f"{name!r} {what}.", code="image.not_an_image", hint="Export the picture as JPEG, PNG or TIFF.")
 
 
-def check_size(height: int, width: int, name: str, limits: ReadLimits) -> None:
-    """Refuse sizes no fundus camera makes, before anything is allocated."""
-    if height * width > limits.max_pixels or max(height, width) > limits.max_side:
-        raise ReadError(f"{name!r} is {width} x {height} px, more than is read.", code="image.too_large")
-    if min(height, width) < 1 or min(height, width) < limits.min_side:
-        raise ReadError(f"{name!r} is {width} x {height} px, too small to judge.", code="image.too_small")
-    if max(height, width) > limits.max_aspect * min(height, width):
-        raise ReadError(f"{name!r} is {width} x {height} px, a sliver.", code="image.aspect")
+@dataclass(frozen=True, slots=True)
+class _JpegLayout:
+    """What the markers of a JPEG say: where it ends, how it is coded, and where its first scan starts."""
+
+    end: int | None
+    frame: int
+    precision: int
+    scan: int
 
 
-def _decode_jpeg(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -> Pixels:
+def _decode_jpeg(
+    data: bytes, name: str, limits: ReadLimits, notes: list[str], *, enough_px: int | None = None
+) -> tuple[Pixels, int, tuple[int, int]]:
+    """Return the pixels, the reduction 1, 2, 4 or 8 they were decoded at, and the full (height, width)."""
     import simplejpeg
 
-    end, arithmetic = _jpeg_end(data)
+    layout = _jpeg_layout(data)
+    end = layout.end
+    if layout.frame and (layout.frame not in (0xC0, 0xC1, 0xC2) or layout.precision != 8):
+        how = "arithmetic coding" if 0xC9 <= layout.frame <= 0xCF else f"an unusual coding ({layout.precision} bit)"
+        raise ReadError(f"{name!r} uses {how}.", code="image.unsupported", hint="Save it as baseline JPEG.")
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError) as error:
@@ -145,21 +145,28 @@ def _decode_jpeg(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
             f"{name!r} has no usable JPEG header.", code="image.truncated" if end is None else "image.corrupt"
         ) from error
     check_size(height, width, name, limits)
-    if arithmetic:
-        raise ReadError(f"{name!r} uses arithmetic coding.", code="image.unsupported", hint="Save it as baseline JPEG.")
     if end is None:
         # Without its end marker a file may be whole but for two bytes, or cut: only a strict decode of the completed file tells.
         notes.append("image.missing_eoi")
         body = data + b"\xff\xd9"
     else:
-        body = data[:end]
+        body = data if end == len(data) else data[:end]
         if data[end:].strip(b"\x00"):
             notes.append("image.trailing_data")
+    orientation, profile = _tags_of(data[: layout.scan], notes)
+    factor = 1 if colour == "CMYK" else _reduction(height, width, enough_px, turned=orientation != 1)
     try:
         if colour == "CMYK":
             pixels = _cmyk(body, notes)
         else:
-            pixels = simplejpeg.decode_jpeg(body, colorspace="GRAY" if colour == "Gray" else "RGB", strict=True)
+            # The smallest size that is at least this one is the wanted eighth; strict also where most detail is dropped.
+            pixels = simplejpeg.decode_jpeg(
+                body,
+                colorspace="GRAY" if colour == "Gray" else "RGB",
+                min_height=-(-height // factor),
+                min_width=-(-width // factor),
+                strict=True,
+            )
     except ValueError as error:
         cut = end is None or "end of" in str(error).lower() or "premature" in str(error).lower()
         raise ReadError(
@@ -167,42 +174,68 @@ def _decode_jpeg(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
             code="image.truncated" if cut else "image.corrupt",
             hint="Copy the file again from its source.",
         ) from error
-    return _oriented_and_managed(pixels, data, notes)
+    if profile and pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = _to_srgb(pixels, profile, notes)
+    shape = (width, height) if orientation >= 5 else (height, width)
+    return _orient(pixels, orientation, notes), factor, shape
+
+
+def _reduction(height: int, width: int, enough_px: int | None, *, turned: bool) -> int:
+    """Return the largest of 8, 4, 2 and 1 that leaves the shorter side long enough."""
+    for factor in (8, 4, 2) if enough_px and height * width > _WHOLE_PX else ():
+        # A part of a block at the right or lower edge must not come to lie at the left or upper one.
+        whole = not turned or (height % factor == 0 and width % factor == 0)
+        if whole and min(height, width) >= factor * (enough_px or 0):
+            return factor
+    return 1
 
 
 def _cmyk(body: bytes, notes: list[str]) -> Pixels:
+    import simplejpeg
     from PIL import Image as Pillow
 
+    # Pillow knows how inks become colours but forgives damage; the strict decoder does not.
+    simplejpeg.decode_jpeg(body, colorspace="CMYK", strict=True)
     notes.append("image.cmyk")
     return np.asarray(Pillow.open(io.BytesIO(body), formats=("JPEG",)).convert("RGB"))
 
 
-def _jpeg_end(data: bytes) -> tuple[int | None, bool]:
-    """Return the offset after the end marker, walking markers and scans, and whether arithmetic coding is used.
+def _jpeg_layout(data: bytes) -> _JpegLayout:
+    """Return the layout, walking markers and scans.
 
     An end marker inside an embedded thumbnail does not count, because segments are skipped by their length.
     """
-    position, arithmetic = 2, False
-    size = len(data)
-    while position + 1 < size:
-        if data[position] != 0xFF:
-            # Inside entropy-coded data: on to the next marker that is neither stuffing nor restart.
-            position = data.find(b"\xff", position)
-            if position < 0 or position + 1 >= size:
-                return None, arithmetic
+    codes = np.frombuffer(data, np.uint8)
+    # Inside entropy-coded data a 0xFF is followed by stuffing or a restart number; what is left are candidates for markers.
+    at = np.flatnonzero(codes[:-1] == 0xFF)
+    after = codes[at + 1]
+    keep = (after != 0x00) & (after != 0x01) & (after != 0xFF) & ((after & 0xF8) != 0xD0)
+    markers = at[keep]
+    position, frame, precision, scan, size = 2, 0, 8, 0, len(data)
+    for start in markers.tolist():
+        if start < position:
             continue
-        marker = data[position + 1]
+        marker = data[start + 1]
         if marker == 0xD9:
-            return position + 2, arithmetic
-        if marker in (0x00, 0xFF, 0x01) or 0xD0 <= marker <= 0xD8:
-            position += 1 if marker == 0xFF else 2
+            return _JpegLayout(start + 2, frame, precision, scan or start)
+        if marker == 0xD8:
             continue
-        if 0xC9 <= marker <= 0xCF and marker != 0xCC:
-            arithmetic = True
-        if position + 4 > size:
-            return None, arithmetic
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None, arithmetic
+        if start + 4 > size:
+            break
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and start + 5 <= size:
+            frame, precision = marker, data[start + 4]
+        if marker == 0xDA and not scan:
+            scan = start
+        position = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    return _JpegLayout(None, frame, precision, scan or size)
+
+
+def _tags_of(header: bytes, notes: list[str]) -> tuple[int, bytes | None]:
+    """Return the EXIF orientation and the colour profile that stand before the first scan."""
+    if b"Exif\0" not in header and b"ICC_PROFILE\0" not in header:
+        return 1, None
+    # A scan that is empty is enough for the tags.
+    return _tags(header + b"\xff\xd9", notes)
 
 
 def _decode_png(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -> Pixels:
@@ -283,7 +316,7 @@ def _decode_tiff(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
     import tifffile
 
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as container:
+        with complaints_of("tifffile") as said, tifffile.TiffFile(io.BytesIO(data)) as container:
             pages = container.pages
             page: Any = pages[0]
             check_size(page.imagelength, page.imagewidth, name, limits)
@@ -300,6 +333,9 @@ def _decode_tiff(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
             extra = page.extrasamples
             palette = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
             ycc = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression != 7
+        if said or pixels.size == 0:
+            # The library shows black where strips are missing; that would be a picture of something else.
+            raise ReadError(f"{name!r} is damaged.", code="image.corrupt", hint="Copy the file again from its source.")
     except ReadError:
         raise
     except Exception as error:
@@ -355,6 +391,14 @@ def _scale_to_8_bit(pixels: Pixels, notes: list[str]) -> Pixels:
 
 
 def _oriented_and_managed(pixels: Pixels, data: bytes, notes: list[str]) -> Pixels:
+    orientation, profile = _tags(data, notes)
+    if profile and pixels.ndim == 3:
+        pixels = _to_srgb(pixels, profile, notes)
+    return _orient(pixels, orientation, notes)
+
+
+def _tags(data: bytes, notes: list[str]) -> tuple[int, bytes | None]:
+    """Return the EXIF orientation and the embedded colour profile."""
     from PIL import Image as Pillow
 
     with Pillow.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
@@ -364,10 +408,7 @@ def _oriented_and_managed(pixels: Pixels, data: bytes, notes: list[str]) -> Pixe
             # A damaged EXIF block says nothing about orientation; the picture itself was decoded strictly.
             orientation = 1
             notes.append("image.exif_damaged")
-        profile = picture.info.get("icc_profile")
-    if profile and pixels.ndim == 3:
-        pixels = _to_srgb(pixels, profile, notes)
-    return _orient(pixels, orientation, notes)
+        return orientation, picture.info.get("icc_profile")
 
 
 def _to_srgb(pixels: Pixels, profile: bytes, notes: list[str]) -> Pixels:

@@ -50,6 +50,8 @@ class DataConfig(_Section):
     side: int = Field(default=256, ge=32)
     #: Folder where prepared pictures are kept between runs; none keeps them in memory.
     cache: str | None = None
+    #: Cap of that folder in gigabytes; pictures that were not used for longest are given up.
+    cache_gb: float | None = Field(default=None, gt=0)
     #: Largest share of studies that may be rejected in reading before training is refused.
     max_rejected: float = Field(default=0.05, ge=0, le=1)
 
@@ -226,7 +228,8 @@ class TrainConfig(_Section):
         value = self.model_dump(mode="json")
         for key in ("device", "loggers", "checkpoint_every"):
             value["train"].pop(key)
-        value["data"].pop("cache")
+        for key in ("cache", "cache_gb"):
+            value["data"].pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

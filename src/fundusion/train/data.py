@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..core.errors import FundusionError, InvalidInput
+from ..core.durable import digest_of
+from ..core.errors import FundusionError, InvalidInput, ReadError
 from ..core.interfaces import Batch
 from ..core.registry import ImageInput, datasets
 from ..core.study import StudyRecord, is_missing
@@ -21,13 +22,16 @@ from ..core.table import TableSchema
 from ..core.tasks import Task
 from ..core.vocabulary import TABLE, TEXT
 from ..datasets._splits import position_of
-from ..readers import read_study
+from ..intake import take_study
+from ..readers import split_part
 from ..readers.manifest import Manifest, read_manifest
+from ..readers.oct import SUFFIXES as VENDOR_OCT
+from ..transforms.cache import PictureCache, cache_key
 from ..transforms.image import preprocessing_signature
-from ..transforms.prepared import prepare_study
+from ..transforms.prepared import PreparedStudy, prepare_study
 from ..transforms.targets import encode_label, encode_labels
 from .config import DataConfig, TaskConfig, TrainConfig, data_folder
-from .store import BlockStore
+from .pictures import CachedPictures
 
 Progress = Callable[..., None]
 
@@ -59,7 +63,7 @@ class PreparedSet:
 
     study_ids: tuple[str, ...]
     groups: tuple[str, ...]
-    images: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    images: Mapping[str, npt.NDArray[Any] | CachedPictures] = field(default_factory=dict)
     starts: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     table: npt.NDArray[np.float32] | None = None
@@ -149,6 +153,8 @@ def load_records(config: DataConfig) -> Manifest:
             )
             for r in found
         ]
+        # A set as downloaded says which of its listed studies are not usable: they count like rows that cannot be read.
+        rejected += getattr(found, "rejected", ())
     if config.manifest:
         table = read_manifest(config.manifest, columns=config.columns, root=config.root, on_bad_row="collect")
         records += table
@@ -208,6 +214,7 @@ def prepare_set(
     schema: TableSchema | None = None,
     side: int | None = None,
     cache: str | Path | None = None,
+    cache_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> PreparedSet:
     """Return records read, cut and scaled. A study that cannot be read is listed in `rejected`.
@@ -219,15 +226,15 @@ def prepare_set(
         wanted: Where targets are read from.
         schema: Columns of the table.
         side: Side of the stored pictures; None takes each encoder's own.
-        cache: Folder for prepared pictures; a picture is found again by its content and the preprocessing.
+        cache: Folder for prepared pictures; a picture is found again by its content and the preprocessing, and is read
+            from there when it is needed instead of being held in memory.
+        cache_bytes: Cap of that folder; least recently used pictures are given up and computed again.
         progress: Called with (done, total).
     """
     sized = {m: replace(i, size=side) if side else i for m, i in inputs.items()}
-    stores = {
-        m: BlockStore(cache, purpose=preprocessing_signature(i), shape=(i.size, i.size, i.channels), dtype=np.uint8)
-        for m, i in sized.items()
-    } if cache else {}  # fmt: skip
+    store = PictureCache(cache, max_bytes=cache_bytes) if cache else None
     images: dict[str, list[npt.NDArray[np.uint8]]] = {m: [] for m in inputs}
+    places: dict[str, list[tuple[int, int]]] = {m: [] for m in inputs}
     starts: dict[str, list[int]] = {m: [0] for m in inputs}
     kept: list[StudyRecord] = []
     rejected: list[Rejected] = []
@@ -238,7 +245,7 @@ def prepare_set(
             progress(done, len(records), {"rejected": len(rejected)} if rejected else None)
         try:
             coded = schema.encode(record.metadata) if schema is not None else None
-            found, content = _pictures(record, sized, stores)
+            found, content = _pictures(record, sized, store)
             if not any(found.values()) and not record.report and (coded is None or not coded[1].any()):
                 raise InvalidInput("the study holds nothing the network reads.", code="study.empty")
         except FundusionError as error:
@@ -251,7 +258,9 @@ def prepare_set(
         if coded is not None:
             cells.append(coded)
         for modality, pictures in found.items():
+            # With a cache only the key of a picture and where to find it again stay in memory.
             images[modality] += pictures
+            places[modality] += [(len(kept) - 1, k) for k in range(len(pictures))]
             starts[modality].append(len(images[modality]))
     targets = {
         name: _targets(name, task, kept, (wanted or {}).get(name) or TaskConfig())
@@ -260,7 +269,7 @@ def prepare_set(
     return PreparedSet(
         study_ids=tuple(r.study_id for r in kept),
         groups=tuple(r.group for r in kept),
-        images={m: np.stack(v) for m, v in images.items() if v},
+        images={m: _held(store, v, _Origins(kept, np.array(places[m]), m, sized[m])) for m, v in images.items() if v},
         starts={m: np.asarray(s, np.int64) for m, s in starts.items()},
         texts=tuple(r.report or "" for r in kept),
         table=np.stack([c for c, _ in cells]) if cells else None,
@@ -290,42 +299,95 @@ def _targets(name: str, task: Task, records: Sequence[StudyRecord], wanted: Task
 
 
 def _pictures(
-    record: StudyRecord, inputs: Mapping[str, ImageInput], stores: Mapping[str, BlockStore]
+    record: StudyRecord, inputs: Mapping[str, ImageInput], store: PictureCache | None
 ) -> tuple[dict[str, list[npt.NDArray[np.uint8]]], str]:
-    """Return prepared pictures by modality, from the cache where the content is known, and a digest of the content."""
-    paths = [p for m in inputs for p in record.images.get(m, ())]
-    if (
-        stores
-        and all(Path(p).is_file() for p in paths)
-        and len(paths) == sum(len(record.images.get(m, ())) for m in inputs)
-    ):
-        content = "+".join(_file_digest(p) for p in paths)
-        cached = {m: _cached(record, m, stores[m]) for m in inputs}
-        if all(v is not None for v in cached.values()):
-            return {m: list(v) for m, v in cached.items() if v is not None}, content
-    study = read_study(replace(record, images={m: record.images[m] for m in inputs if m in record.images}))
-    prepared = prepare_study(study, inputs)
-    content = "+".join(i.digest or "" for v in study.images.values() for i in v)
-    found = {m: [i.pixels for i in prepared.images.get(m, ())] for m in inputs}
-    for modality, store in stores.items():
-        single = len(record.images.get(modality, ())) == len(found[modality])
-        if single:
-            store.put(
-                {_file_digest(p): x for p, x in zip(record.images.get(modality, ()), found[modality], strict=True)}
+    """Return prepared pictures by modality, or their keys when there is a cache, and a digest of the content."""
+    if store is None:
+        prepared, content = _prepared(record, inputs)
+        return {m: [i.pixels for i in prepared.images.get(m, ())] for m in inputs}, content
+    contents = {m: _content(record, m) for m in inputs}
+    keys = {m: _known(store, contents[m], i) for m, i in inputs.items()}
+    if any(k is None for k in keys.values()):
+        prepared, _ = _prepared(record, inputs)
+        if contents != {m: _content(record, m) for m in inputs}:
+            raise ReadError(
+                "a file of the study changed while it was read.", code="file.changed", hint="Run the command again."
             )
-    return found, content
+        for modality, wanted in inputs.items():
+            pictures = [i.pixels for i in prepared.images.get(modality, ())]
+            named = _keys(contents[modality], wanted, len(pictures))
+            store.put(dict(zip(named, pictures, strict=True)))
+            # How many pictures the files gave is kept beside them, so that a volume is known to be complete.
+            count = np.array([[[len(pictures) % 256, len(pictures) // 256]]], np.uint8)
+            store.put({_count_key(contents[modality], wanted): count})
+            keys[modality] = named
+    held = {m: [np.frombuffer(k, np.uint8) for k in v or ()] for m, v in keys.items()}
+    return held, "&".join(contents.values())
 
 
-def _file_digest(path: str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _content(record: StudyRecord, modality: str) -> str:
+    """Return what stands for the pixels of a modality: the content of each file (of a folder, of all its files), the part
+    of it that is meant, and the eye where a file may hold both."""
+    named: list[str] = []
+    for path in record.images.get(modality, ()):
+        file, part = split_part(path)
+        inner = sorted(p for p in file.iterdir() if p.is_file()) if file.is_dir() else [file]
+        # A file that is not there is named by the reader, with a code and a hint.
+        content = ".".join(digest_of(p) if p.is_file() else "missing" for p in inner)
+        eye = record.laterality.value if record.laterality and file.suffix.lower() in VENDOR_OCT else None
+        named.append("#".join(x for x in (content, part, eye) if x))
+    return hashlib.sha256("+".join(named).encode()).hexdigest() if named else "nothing"
 
 
-def _cached(record: StudyRecord, modality: str, store: BlockStore) -> npt.NDArray[np.uint8] | None:
-    keys = [_file_digest(p) for p in record.images.get(modality, ())]
-    if not all(k in store for k in keys):
+def _prepared(record: StudyRecord, inputs: Mapping[str, ImageInput]) -> tuple[PreparedStudy, str]:
+    """Return the prepared study and a digest of its content."""
+    taken = take_study(replace(record, images={m: record.images[m] for m in inputs if m in record.images}), inputs)
+    content = "+".join(i.digest or "" for v in taken.study.images.values() for i in v)
+    return prepare_study(taken.study, inputs, fields=taken.fields), content
+
+
+def _count_key(content: str, wanted: ImageInput) -> bytes:
+    return cache_key(content, preprocessing_signature(wanted), -1)
+
+
+def _keys(content: str, wanted: ImageInput, count: int) -> list[bytes]:
+    return [cache_key(content, preprocessing_signature(wanted), k) for k in range(count)]
+
+
+def _known(store: PictureCache, content: str, wanted: ImageInput) -> list[bytes] | None:
+    """Return the keys of the pictures of some content; None when one of them is not there."""
+    if content == "nothing":
+        return []
+    count = store.get(_count_key(content, wanted))
+    if count is None:
         return None
-    return store.get(keys).astype(np.uint8, copy=False)
+    keys = _keys(content, wanted, int(count[0, 0, 0]) + 256 * int(count[0, 0, 1]))
+    return keys if all(k in store for k in keys) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Where the pictures of one modality come from: study and place in it."""
+
+    records: Sequence[StudyRecord]
+    places: npt.NDArray[np.int64]
+    modality: str
+    wanted: ImageInput
+
+    def __call__(self, row: int) -> npt.NDArray[np.uint8]:
+        study, place = (int(v) for v in self.places[row])
+        prepared, _ = _prepared(self.records[study], {self.modality: self.wanted})
+        return prepared.images[self.modality][place].pixels
+
+
+def _held(
+    store: PictureCache | None, rows: Sequence[npt.NDArray[np.uint8]], origins: _Origins
+) -> npt.NDArray[np.uint8] | CachedPictures:
+    """Return pictures in memory, or, from their keys, on disk."""
+    if store is None:
+        return np.stack(rows)
+    side, channels = origins.wanted.size, origins.wanted.channels
+    return CachedPictures(store, np.stack(rows), (side, side, channels), again=origins)
 
 
 def training_counts(task: Task, targets: npt.NDArray[np.float32]) -> Tensor | None:

@@ -71,6 +71,7 @@ def prepare_run(records: Sequence[StudyRecord], folder: Path, config: TrainConfi
             schema=schema,
             side=max(config.data.side, *(s for s in config.train.plan if s)) if any(config.train.plan) else None,
             cache=config.data.cache,
+            cache_bytes=None if config.data.cache_gb is None else int(config.data.cache_gb * 1e9),
             progress=show,
         )
     _check_rejected(data, len(records), config, folder)

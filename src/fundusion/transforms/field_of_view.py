@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import InvalidInput
-from .rim import Circle, Corner, fit_circle, polish_circle
+from .rim import Circle, Corner, fit_circle, median, polish_circle
 
 KINDS = ("circle", "notch", "clipped", "wide", "full", "none")
 
@@ -64,6 +64,31 @@ class FieldOfView:
         """Whether the field is a circle or part of one."""
         return self.kind in ("circle", "notch", "clipped")
 
+    def scaled(self, factor: float, shape: tuple[int, ...] | None = None) -> FieldOfView:
+        """Return the same field in a picture of more (factor > 1) or fewer pixels.
+
+        Args:
+            factor: Pixels there per pixel here, along each axis.
+            shape: `(H, W, ...)` of that picture; the box is kept inside it.
+
+        Example:
+            >>> field = FieldOfView(center=(9.5, 9.5), radius_px=8.0, box=(1.5, 1.5, 17.5, 17.5), kind="circle",
+            ...                     coverage=1.0, confidence=1.0)
+            >>> field.scaled(4).center, field.scaled(4).box
+            ((39.5, 39.5), (7.5, 7.5, 71.5, 71.5))
+        """
+        box = [(v + 0.5) * factor - 0.5 for v in self.box]
+        if shape is not None:
+            box[2], box[3] = min(box[2], shape[0] - 0.5), min(box[3], shape[1] - 0.5)
+        return FieldOfView(
+            center=((self.center[0] + 0.5) * factor - 0.5, (self.center[1] + 0.5) * factor - 0.5),
+            radius_px=self.radius_px * factor,
+            box=(box[0], box[1], box[2], box[3]),
+            kind=self.kind,
+            coverage=self.coverage,
+            confidence=self.confidence,
+        )
+
     def mask(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         """Return which pixels of a picture of shape `(H, W, ...)` show the field.
 
@@ -87,7 +112,7 @@ class FieldOfView:
         return inside
 
 
-def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
+def find_field_of_view(pixels: npt.NDArray[np.uint8], *, search_px: int = _SEARCH_PX) -> FieldOfView:
     """Return the field of view of a photograph; when no curve is found the kind is "full" or "none" and says so.
 
     The picture is compared with its own border (dark, noisy or white), the outline of what differs is fitted by a
@@ -95,6 +120,7 @@ def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
 
     Args:
         pixels: `(H, W, C)` uint8, C 1 or 3.
+        search_px: Longest side of the picture on which the outline is sought; the rim is measured on `pixels` all the same.
 
     Raises:
         InvalidInput: Another shape or type.
@@ -111,27 +137,33 @@ def find_field_of_view(pixels: npt.NDArray[np.uint8]) -> FieldOfView:
         raise InvalidInput(f"expected pixels of shape (H, W, 1 or 3), got {shape}.", code="image.shape")
     if pixels.dtype != np.uint8:
         raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
-    factor = max(1, math.ceil(max(pixels.shape[:2]) / _SEARCH_PX))
+    factor = max(1, math.ceil(max(pixels.shape[:2]) / search_px))
     small = _reduce(pixels, factor)
     if min(small.shape[:2]) < 8:
         return _frame(pixels.shape, "full" if small.std() >= 1.0 else "none")
-    level, border, noise = _difference_from_border(small)
-    inside = np.percentile(level, 75)
-    bright = level[level > max(4.0, 4 * noise)]
     if cv2.meanStdDev(small)[1].max() < 1.0:
         return _frame(pixels.shape, "none")
-    if bright.size < 0.02 * level.size:
-        return _frame(pixels.shape, "none" if inside < 3 and not border else "full")
+    border = _Border.of(small)
+    level = _difference_from_border(small, border)
+    counts = np.bincount(level.ravel(), minlength=256)
+    floor = max(4.0, 4 * border.noise)
+    lit = np.where(np.arange(256) > floor, counts, 0)
+    if lit.sum() < 0.02 * level.size:
+        return _frame(pixels.shape, "none" if _quantile(counts, 0.75) < 3 and not border.plain else "full")
+    bright = _quantile(lit, 0.5)
     best: tuple[Circle, npt.NDArray[np.bool_]] | None = None
-    corner = Corner(color=tuple(float(c) for c in _corner_color(small)), noise=noise)
+    corner = Corner(color=border.color, noise=border.noise)
     for share in _LEVELS:
-        region = _largest_region(level > max(4.0, 4 * noise, share * float(np.median(bright))))
-        if region is None or region.mean() > 0.985:
+        largest = _largest_region(level > max(floor, share * bright))
+        if largest is None:
+            continue
+        region, outline = largest
+        if np.count_nonzero(region) > 0.985 * region.size:
             continue
         oval = _ellipse(region, factor=factor, shape=pixels.shape)
         if oval is not None:
             return oval
-        guess = fit_circle(_outline(region), frame=region.shape)
+        guess = fit_circle(outline, frame=region.shape)
         if guess is None or not _encloses(guess, region):
             continue
         found = polish_circle(pixels, guess.scaled(factor), corner=corner, reach_px=2.0 * factor + 1)
@@ -156,65 +188,78 @@ def _reduce(pixels: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]
     return small if small.ndim == 3 else small[..., None]
 
 
-def _corners(small: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
-    side = max(2, round(0.04 * min(small.shape[:2])))
-    patches = (small[:side, :side], small[:side, -side:], small[-side:, :side], small[-side:, -side:])
-    # Brightest last: a caption or a logo stands in one or two corners, never in the two darkest.
-    return sorted(
-        (p.reshape(-1, small.shape[2]) for p in patches), key=lambda p: float(np.median(p.max(axis=1).astype(float)))
-    )
+@dataclass(frozen=True, slots=True)
+class _Border:
+    """Colour of what surrounds the field, its noise, and whether it is dark or white as borders are."""
+
+    color: tuple[float, ...]
+    noise: float
+    plain: bool
+
+    @classmethod
+    def of(cls, small: npt.NDArray[np.uint8]) -> _Border:
+        side = max(2, round(0.04 * min(small.shape[:2])))
+        patches = [small[r, c].reshape(-1, small.shape[2]) for r in (slice(side), slice(-side, None))
+                   for c in (slice(side), slice(-side, None))]  # fmt: skip
+        # Brightest last: a caption or a logo stands in one or two corners, never in the two darkest.
+        patches.sort(key=lambda p: median(p.max(axis=1)))
+        white = all(median(p.min(axis=1)) > 200 for p in patches)
+        dark = np.concatenate(patches[:2])
+        color = tuple(median(plane) for plane in (np.concatenate(patches) if white else dark).T)
+        noise = 0.0 if min(color) > 200 else 1.4826 * median(np.abs(dark - np.array(color)).ravel())
+        return cls(color, noise, max(color) < 90 or min(color) > 200)
 
 
-def _corner_color(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    patches = _corners(small)
-    white = all(np.median(p.min(axis=1)) > 200 for p in patches)
-    chosen = np.concatenate(patches if white else patches[:2])
-    return np.median(chosen.astype(np.float64), axis=0)
-
-
-def _difference_from_border(small: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], bool, float]:
-    """Return how far each pixel is from the border's colour, whether the border is dark or white, and its noise."""
-    color = _corner_color(small)
-    dark = np.concatenate(_corners(small)[:2]).astype(np.float64)
-    is_border = bool(color.max() < 90 or color.min() > 200)
-    sign = -1.0 if color.min() > 200 else 1.0
-    noise = 0.0 if sign < 0 else float(1.4826 * np.median(np.abs(dark - color)))
-    # Channel by channel: a maximum over the short last axis is slow.
+def _difference_from_border(small: npt.NDArray[np.uint8], border: _Border) -> npt.NDArray[np.uint8]:
+    """Return how far each pixel is from the colour of the border."""
+    white = min(border.color) > 200
+    # Channel by channel: a maximum over the short last axis is slow. The tables say what a pixel of each value is worth.
+    values = np.arange(256, dtype=np.float32)
     apart = [
-        np.clip(sign * (small[..., c].astype(np.float32) - np.float32(color[c])), 0, 255).astype(np.uint8)
-        for c in range(small.shape[2])
+        cv2.LUT(
+            np.ascontiguousarray(small[..., c]),
+            np.clip((np.float32(-1) if white else np.float32(1)) * (values - np.float32(color)), 0, 255).astype(
+                np.uint8
+            ),
+        )
+        for c, color in enumerate(border.color)
     ]
-    smooth = cv2.medianBlur(reduce(cv2.max, apart), 3)
-    return smooth.astype(np.float32), is_border, noise
+    return cv2.medianBlur(reduce(cv2.max, apart), 3)
 
 
-def _largest_region(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
-    """Return the largest connected part, holes filled; None when nothing is left."""
+def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
+    """Return a quantile of whole numbers from how often each occurs, between neighbours as `np.percentile` does."""
+    total = np.cumsum(counts)
+    place = share * (int(total[-1]) - 1)
+    low, high = (float(np.searchsorted(total, k, side="right")) for k in (math.floor(place), math.ceil(place)))
+    return low + (place - math.floor(place)) * (high - low)
+
+
+def _largest_region(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]] | None:
+    """Return the largest connected part, holes filled, and its outline `(N, 2)` (row, column) in order; None without one."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-    if count < 2:
+    opened = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, kernel)
+    contours, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
         return None
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    contours, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    largest = max(contours, key=lambda c: (cv2.contourArea(c), len(c)))
     filled = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
-    return filled.astype(np.bool_)
-
-
-def _outline(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return the outline as `(N, 2)` (row, column), in order."""
-    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    longest = max(contours, key=len)
-    return longest[:, 0, ::-1].astype(np.float64)
+    cv2.drawContours(filled, [largest], -1, 1, thickness=cv2.FILLED)
+    return filled.view(np.bool_), largest[:, 0, ::-1].astype(np.float64)
 
 
 def _encloses(circle: Circle, region: npt.NDArray[np.bool_]) -> bool:
     """Return whether the region lies in the circle and is no small part of the frame."""
-    rows, columns = np.nonzero(region)
-    distance = np.hypot(rows - circle.row, columns - circle.column)
-    inside = float((distance <= 1.02 * circle.radius + 1).mean())
-    return inside >= 0.95 and region.mean() >= 0.05
+    total = np.count_nonzero(region)
+    squares = _squared_distance(region.shape, circle)
+    inside = np.count_nonzero(region & (squares <= (1.02 * circle.radius + 1) ** 2))
+    return inside >= 0.95 * total and total >= 0.05 * region.size
+
+
+def _squared_distance(shape: tuple[int, ...], circle: Circle) -> npt.NDArray[np.float32]:
+    rows = (np.arange(shape[0]) - circle.row).astype(np.float32)
+    columns = (np.arange(shape[1]) - circle.column).astype(np.float32)
+    return (rows * rows)[:, None] + (columns * columns)[None, :]
 
 
 def _frame(shape: tuple[int, ...], kind: str) -> FieldOfView:
@@ -231,18 +276,23 @@ def _frame(shape: tuple[int, ...], kind: str) -> FieldOfView:
 
 def _ellipse(region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ...]) -> FieldOfView | None:
     """Return the field of an ultra-wide camera, or None: a broad region that equals the ellipse of its own box."""
-    rows, columns = np.nonzero(region)
-    sides = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1], float)
-    if region.mean() < 0.35 or not 1.12 <= sides.max() / sides.min() <= 2.2:
+    left, top, width, height = cv2.boundingRect(region.view(np.uint8))
+    first, last = np.array([top, left]), np.array([top + height - 1, left + width - 1])
+    sides = np.array([height, width], float)
+    area, round_area = np.count_nonzero(region), math.pi / 4 * height * width
+    # Areas that differ by a tenth cannot overlap by what is asked below.
+    if not (
+        1.12 <= sides.max() / sides.min() <= 2.2 and area >= 0.35 * region.size and abs(area / round_area - 1) < 0.1
+    ):
         return None
-    middle = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
-    grid = np.mgrid[: region.shape[0], : region.shape[1]]
-    ideal = sum(((grid[i] - middle[i]) / (sides[i] / 2)) ** 2 for i in range(2)) <= 1
-    overlap = float((ideal & region).sum() / (ideal | region).sum())
+    middle = (first + last) / 2
+    grid = [((np.arange(region.shape[i]) - middle[i]) / (sides[i] / 2)) ** 2 for i in range(2)]
+    ideal = grid[0][:, None] + grid[1][None, :] <= 1
+    overlap = float(np.count_nonzero(ideal & region) / np.count_nonzero(ideal | region))
     # A circle cut to the same box by a straight aperture overlaps its ellipse by less than 0.95.
     if overlap < 0.96:
         return None
-    box = [rows.min() * factor, columns.min() * factor, (rows.max() + 1) * factor, (columns.max() + 1) * factor]
+    box = [*(first * factor), *((last + 1) * factor)]
     top, left, bottom, right = (float(v) - 0.5 for v in box)
     bottom, right = min(bottom, shape[0] - 0.5), min(right, shape[1] - 0.5)
     return FieldOfView(
@@ -307,16 +357,19 @@ def _straight_cuts(region: npt.NDArray[np.bool_], circle: Circle) -> tuple[float
 
 def _has_notch(region: npt.NDArray[np.bool_], circle: Circle) -> bool:
     """Return whether a small tab stands out of the rim or a small bite is taken from it."""
-    rows, columns = np.mgrid[: region.shape[0], : region.shape[1]]
-    distance = np.hypot(rows - circle.row, columns - circle.column) / circle.radius
+    squares = _squared_distance(region.shape, circle)
     margin = 0.012 + 1.0 / circle.radius
-    for part in (region & (distance > 1 + margin), ~region & (distance < 1 - margin) & (distance > 0.75)):
+    beyond, within = ((circle.radius * m) ** 2 for m in (1 + margin, 1 - margin))
+    least = 0.0006 * math.pi * circle.radius**2
+    for part in (region & (squares > beyond), ~region & (squares < within) & (squares > (0.75 * circle.radius) ** 2)):
+        if np.count_nonzero(part) < least:
+            continue
         count, labels, stats, _ = cv2.connectedComponentsWithStats(part.astype(np.uint8))
         for label in range(1, count):
-            if stats[label, cv2.CC_STAT_AREA] < 0.0006 * math.pi * circle.radius**2:
+            if stats[label, cv2.CC_STAT_AREA] < least:
                 continue
-            at = labels == label
-            angle = np.arctan2(rows[at] - circle.row, columns[at] - circle.column)
+            rows, columns = np.nonzero(labels == label)
+            angle = np.arctan2(rows - circle.row, columns - circle.column)
             spread = np.abs(np.angle(np.exp(1j * (angle - np.angle(np.exp(1j * angle).mean()))))).max()
             if spread < math.radians(18):
                 return True

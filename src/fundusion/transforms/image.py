@@ -17,7 +17,10 @@ from ..core.registry import ImageInput
 from .field_of_view import FieldOfView, find_field_of_view
 
 #: Changes whenever the same photograph would give other pixels; caches and provenance carry it.
-VERSION = 1
+VERSION = 2
+
+#: Pictures of fewer pixels are small enough for the slower resampling, the one that version 1 used for all.
+WHOLE_PX = 1_500_000
 
 Plane = TypeVar("Plane")
 
@@ -36,17 +39,25 @@ class PreparedImage:
 
 
 def prepare(
-    pixels: npt.NDArray[np.uint8], image_input: ImageInput, *, field: FieldOfView | None = None
+    pixels: npt.NDArray[np.uint8],
+    image_input: ImageInput,
+    *,
+    field: FieldOfView | None = None,
+    reduction: int = 1,
+    full_shape: tuple[int, int] | None = None,
 ) -> PreparedImage:
     """Return a photograph cut to its field of view, padded with black to a square and scaled without aliasing.
 
     The cut stays fractional: whole-pixel blocks are averaged first while at least three times the wanted size remains, then
-    one antialiased resampling does the rest, so that no rounding shifts the picture.
+    one antialiased resampling does the rest, so that no rounding shifts the picture. A picture that was reduced while it was
+    decoded is sampled once more finely than wanted and averaged.
 
     Args:
         pixels: `(H, W, C)` uint8, C 1 or 3.
         image_input: What the encoder wants.
-        field: Field of view already found; None searches it when the encoder wants the cut.
+        field: Field of view already found, in coordinates of the full picture; None searches it when the encoder wants the cut.
+        reduction: Full-resolution pixels per pixel, when the picture was reduced while it was decoded.
+        full_shape: (height, width) of the full picture; needed with a reduction.
 
     Raises:
         InvalidInput: Another shape or type.
@@ -61,17 +72,20 @@ def prepare(
         raise InvalidInput(f"expected pixels of shape (H, W, 1 or 3), got {shape}.", code="image.shape")
     if pixels.dtype != np.uint8:
         raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
-    height, width = pixels.shape[:2]
+    height, width = full_shape if reduction > 1 and full_shape else pixels.shape[:2]
     box = (-0.5, -0.5, height - 0.5, width - 0.5)
     if image_input.crop == "field_of_view":
-        found = field or find_field_of_view(pixels)
+        found = field or find_field_of_view(pixels).scaled(reduction, (height, width))
         box = found.box if found.kind != "none" else box
     top, left, bottom, right = box
     side = max(bottom - top, right - left, 1.0)
     # Corner of the padded square in edge coordinates, where the frame starts at 0.
     square = ((left + right - side) / 2 + 0.5, (top + bottom - side) / 2 + 0.5)
     seen = (left + 0.5, top + 0.5, right + 0.5, bottom + 0.5)
-    scaled = _resample(pixels, square, seen, side=side, size=image_input.size)
+    if reduction > 1 or height * width > WHOLE_PX:
+        scaled = _resample_reduced(pixels, square, (height, width), side=side, size=image_input.size, factor=reduction)
+    else:
+        scaled = _resample(pixels, square, seen, side=side, size=image_input.size)
     step = side / image_input.size
     shift = step / 2 - 0.5
     to_original = np.array([[step, 0.0, square[0] + shift], [0.0, step, square[1] + shift]])
@@ -155,7 +169,7 @@ def preprocessing_signature(image_input: ImageInput) -> str:
 
     Example:
         >>> preprocessing_signature(ImageInput(size=64, mean=(0.5,), std=(0.25,), channels=1))
-        'prepare-1 size=64 crop=field_of_view channels=1 mean=0.5 std=0.25 max_frames=9'
+        'prepare-2 size=64 crop=field_of_view channels=1 mean=0.5 std=0.25 max_frames=9'
     """
     mean, std = (",".join(f"{v:.6g}" for v in values) for values in (image_input.mean, image_input.std))
     return (
@@ -199,6 +213,62 @@ def _resample(
     scaled = np.asarray(picture.resize((size, size), Pillow.Resampling.HAMMING if extent >= size else
                                        Pillow.Resampling.BICUBIC, box=box))  # fmt: skip
     return scaled if scaled.ndim == 3 else scaled[..., None]
+
+
+def _resample_reduced(
+    pixels: npt.NDArray[np.uint8],
+    square: tuple[float, float],
+    full_shape: tuple[int, int],
+    *,
+    side: float,
+    size: int,
+    factor: int,
+) -> npt.NDArray[np.uint8]:
+    """Return the square scaled to `size` from a picture whose pixel i covers `i * factor` to `(i + 1) * factor`.
+
+    `square` and `side` are edges of full-resolution pixels. Samples lie at most two pixels apart, then blocks of them are averaged.
+    """
+    blocks = int(side / (factor * size) / 4)
+    if blocks > 1:
+        pixels = _block_means(pixels, blocks)
+        factor *= blocks
+    # The last row and column may stand for less than a whole block; what lies beyond the frame is black.
+    for axis in range(2):
+        share = full_shape[axis] / factor - (pixels.shape[axis] - 1)
+        if share < 0.999:
+            pixels = pixels.copy()
+            last = pixels[-1] if axis == 0 else pixels[:, -1]
+            last[...] = np.rint(last * max(share, 0.0)).astype(np.uint8)
+    ratio = side / (factor * size)
+    finer = 1 if ratio < 1.6 and size > 384 else max(2, math.ceil(ratio / 2))
+    step = ratio / finer
+    corner = [c / factor + step / 2 - 0.5 for c in square]
+    sampled = cv2.warpAffine(
+        pixels,
+        np.array([[step, 0.0, corner[0]], [0.0, step, corner[1]]]),
+        (size * finer, size * finer),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
+    if finer > 1:
+        sampled = cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
+    # Variance of the blur in squared pixels of the result: a block and a triangle of one sample each, against what the gaps
+    # between samples spare. What is more than the average of an area is taken back to first order.
+    excess = 0.25 / ratio**2 - 1 / (12 * finer**2)
+    if excess > 0.01:
+        a = excess / 2
+        kernel = np.array([[0, -a, 0], [-a, 1 + 4 * a, -a], [0, -a, 0]], np.float32)
+        sampled = cv2.filter2D(sampled, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return sampled if sampled.ndim == 3 else sampled[..., None]
+
+
+def _block_means(pixels: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
+    """Return means of blocks; the rim is continued so that every block is whole."""
+    missing = [-n % factor for n in pixels.shape[:2]]
+    if any(missing):
+        pixels = cv2.copyMakeBorder(pixels, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    size = pixels.shape[1] // factor, pixels.shape[0] // factor
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def _with_channels(pixels: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:

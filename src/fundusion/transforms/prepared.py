@@ -50,7 +50,8 @@ def prepare_study(
         study: Read study.
         inputs: Image modality to the pixels its encoder wants; other modalities of the study are left out.
         schema: Columns of the table; None when the network reads none.
-        fields: Fields of view already found, per modality and image, so that they are not searched twice.
+        fields: Fields of view already found, per modality and image, in coordinates of the full pictures, so that they
+            are not searched twice.
 
     Raises:
         InvalidInput: A table cell is not usable.
@@ -62,7 +63,10 @@ def prepare_study(
         for i, image in enumerate(study.images.get(modality, ())):
             field_of_view = known[i] if i < len(known) else None
             planes = select_frames(image.planes(), wanted.max_frames)
-            ready += [prepare(plane, wanted, field=field_of_view) for plane in planes]
+            ready += [
+                prepare(plane, wanted, field=field_of_view, reduction=image.reduction, full_shape=image.full_shape)
+                for plane in planes
+            ]
         if ready:
             images[modality] = tuple(ready)
     table = mask = None
