@@ -108,7 +108,7 @@ def _try_weights(name: str, weights: str) -> None:
     say(f"Fits:       {describe_origin(record)}")
     say(f"loaded:     {record['loaded']} tensors")
     for what in ("reshaped", "missing"):
-        names = record[what]
+        names = record.get(what, [])
         say(f"{what + ':':<11} {len(names)} {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}".rstrip())
     say(f"unexpected: {record['unexpected']} (left out by the rules of the family)")
 
