@@ -7,8 +7,10 @@ import torch
 
 from fundusion.core.errors import IncompatibleWeights, InvalidInput
 from fundusion.core.interfaces import Batch
+from fundusion.core.registry import models
 from fundusion.core.table import TableSchema
 from fundusion.core.tasks import MultiLabel, Ordinal
+from fundusion.layers.weights import save_state
 from fundusion.network import NetworkSpec, build_network, drop_modalities, load_network
 
 TABLE = TableSchema.fit([{"age": 40, "sex": "F"}, {"age": 60, "sex": "M"}])
@@ -169,3 +171,21 @@ def test_impossible_networks_are_refused(arguments, words):
 def test_spec_round_trip():
     spec = toy_network().spec
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_the_origin_of_an_encoder_travels_with_the_network_and_its_file_may_be_gone(tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "published.safetensors"
+    save_state(file, models.create("retfound.test").body.state_dict())
+    network = build_network(
+        {"cfp": ("retfound.test", {"weights": str(file)})}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=8
+    )
+    assert network.origins["cfp"]["license"] == "CC BY-NC 4.0"
+    network.save(tmp_path / "model")
+    file.unlink()
+    loaded, facts = load_network(tmp_path / "model")
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(network.state_dict()))
+    assert facts["encoder_weights"] == network.origins == loaded.origins
+    assert facts["encoder_weights"]["cfp"]["model"] == "retfound.test"
+    loaded.save(tmp_path / "again")
+    assert load_network(tmp_path / "again")[1]["encoder_weights"] == network.origins

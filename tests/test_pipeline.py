@@ -197,3 +197,26 @@ def test_what_workers_hand_over_can_travel(pipeline, answered):
     ):
         back = pickle.loads(pickle.dumps(error))
         assert (back.code, back.notes, back.study.study_id) == ("c", ("n",), record.study_id)
+
+
+def test_weights_that_forbid_commercial_use_are_named_in_every_output(tmp_path, cohort, answered, tiny_model):
+    from fundusion.core.registry import models
+    from fundusion.layers.weights import save_state
+    from fundusion.train import predict_table
+
+    file = tmp_path / "published.safetensors"
+    save_state(file, models.create("retfound.test").body.state_dict())
+    network = fu.build_network(
+        {"cfp": ("retfound.test", {"weights": str(file)})}, "concat", {"dr_grade": fu.Ordinal(5)}, embed_dim=8, seed=1
+    )
+    network.save(tmp_path / "model", extra={"required": ["cfp"], "card": {"title": "Tiny"}})
+    pipeline = Pipeline.load(tmp_path / "model", explain="none")
+    answer = json.loads(result_line(pipeline(answered[0]).result))
+    # Rejected studies carry the same words.
+    for provenance in (answer["provenance"], pipeline._provenance(())):
+        assert "CC BY-NC 4.0" in provenance["terms_of_use"]
+        assert provenance["encoder_weights"]["cfp"].startswith("published.safetensors (SHA-256 ")
+    # A network of its own says nothing of the kind.
+    assert "terms_of_use" not in Pipeline.load(tiny_model)._provenance(())
+    predict_table(tmp_path / "model", cohort, tmp_path / "p.csv")
+    assert "not for commercial use" in (tmp_path / "p.csv").read_text().splitlines()[1]

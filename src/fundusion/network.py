@@ -89,6 +89,8 @@ class MultimodalNetwork(nn.Module):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.modalities = tuple(spec.encoders)
+        #: Modality to the origin of published weights its encoder started from: source, digest, licence.
+        self.origins: dict[str, dict[str, Any]] = {}
         self.encoders = nn.ModuleDict()
         self.pools = nn.ModuleDict()
         inputs = dict(spec.inputs)
@@ -102,6 +104,8 @@ class MultimodalNetwork(nn.Module):
             more = {"schema": spec.table} if modality == TABLE else {}
             encoder = models.create(name, **{k: v for k, v in options.items() if k not in _INPUT_OPTIONS}, **more)
             self.encoders[modality] = encoder
+            if getattr(encoder, "weights_record", None):
+                self.origins[modality] = {"model": name, **encoder.weights_record}
             if modality in _IMAGE_MODALITIES:
                 self.pools[modality] = FramePool(encoder.embed_dim)
         self.spec = replace(spec, inputs=inputs)
@@ -213,6 +217,7 @@ class MultimodalNetwork(nn.Module):
                 "format": FORMAT,
                 "network": self.spec.to_dict(),
                 "weights_sha256": digest(target / "weights.safetensors"),
+                "encoder_weights": self.origins,
                 "extra": dict(extra or {}),
             },
         )
@@ -369,7 +374,14 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
             code="model.digest",
             hint="The file was damaged or exchanged; get it again.",
         )
-    network = MultimodalNetwork(spec)
+    # The saved tensors are all there is to load: files that encoders once started from may be gone.
+    plain = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
+    network = MultimodalNetwork(replace(spec, encoders=plain))
+    network.spec = replace(network.spec, encoders=spec.encoders)
+    network.origins = dict(description.get("encoder_weights") or {})
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_state(weights).items()}
     fit_state(network, state)
-    return network.eval(), {**description.get("extra", {}), "weights_sha256": found}
+    facts = {**description.get("extra", {}), "weights_sha256": found}
+    if network.origins:
+        facts["encoder_weights"] = network.origins
+    return network.eval(), facts

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .core.errors import InvalidInput, NotGradable
-from .core.registry import ImageInput
+from .core.registry import ImageInput, terms_of_weights
 from .core.results import Explanation, ModalityUse, Quality, StudyResult
 from .core.study import Image, Study, StudyRecord
 from .core.table import TableSchema
@@ -436,6 +436,7 @@ class Pipeline:
             "package_version": config["package_version"],
             "preprocessing": config["preprocessing"],
             "input_sha256": list(digests),
+            **terms_of_weights(self.facts.get("encoder_weights")),
         }
 
 

@@ -1,4 +1,4 @@
-"""`train`, `evaluate`, `predict`, `embed`, `models` on drawn eyes."""
+"""`train`, `evaluate`, `predict`, `embed` on drawn eyes."""
 
 import csv
 import json
@@ -89,19 +89,6 @@ def test_predict_and_embed_write_a_row_per_study(trained, cohort, tmp_path):
     wrong = run(app, ["predict", str(trained), str(cohort), "--out", str(tmp_path / "p.doc")])
     assert wrong.exit_code == 2
     assert ".parquet" in wrong.output
-
-
-def test_models_lists_and_prints_cards():
-    listed = run(app, ["models"])
-    assert listed.exit_code == 0
-    for name in ("screen", "cross_attention", "contrast_resnet.small", "bert."):
-        assert name in listed.output
-    card = run(app, ["models", "screen"])
-    assert "ODIR-5K" in card.output
-    assert "IDRiD" in card.output
-    unknown = run(app, ["models", "contrast_resnet.smal"])
-    assert unknown.exit_code == 4
-    assert "contrast_resnet.small" in unknown.output
 
 
 def test_a_misspelt_key_is_named_with_the_right_one(tmp_path):

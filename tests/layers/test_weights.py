@@ -1,5 +1,6 @@
 """The one loader: nothing runs, nothing is silently left out."""
 
+import argparse
 import json
 import pickle
 import struct
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from fundusion.core.errors import IncompatibleWeights
-from fundusion.layers.weights import fit_state, load_state, save_state
+from fundusion.layers.weights import LoadReport, convert_weights, fit_state, load_state, metadata_of, save_state
 
 
 class Bomb:
@@ -84,3 +85,52 @@ def test_every_difference_is_an_error_unless_allowed():
         fit_state(module, {**good, "0.bias": torch.zeros(7)})
     with pytest.raises(IncompatibleWeights, match="no name of the file fits"):
         fit_state(module, {"x": torch.zeros(1)}, allow_missing=("0", "1"), allow_unexpected=("x",))
+
+
+def test_weights_that_are_not_finite_are_refused():
+    module = nn.Linear(2, 2)
+    before = module.weight.detach().clone()
+    for bad in (float("nan"), float("inf")):
+        state = {"weight": torch.tensor([[0.0, bad], [0.0, 0.0]]), "bias": torch.zeros(2)}
+        with pytest.raises(IncompatibleWeights, match="weight") as caught:
+            fit_state(module, state)
+        assert caught.value.code == "model.not_finite"
+        assert torch.equal(module.weight, before)
+    # Great numbers whose sum is beyond the type are finite all the same.
+    fit_state(module, {"weight": torch.full((2, 2), 3e38), "bias": torch.zeros(2)})
+
+
+def test_settings_in_an_old_file_need_a_converter_and_a_word(tmp_path):
+    old = tmp_path / "old.pth"
+    torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(lr=1.0, name="x"), "epoch": 3}, old)
+    with pytest.raises(IncompatibleWeights, match=r"argparse\.Namespace") as caught:
+        load_state(old)
+    assert caught.value.code == "model.unsafe_format"
+    assert "--i-trust-this-file" in caught.value.hint
+    with pytest.raises(IncompatibleWeights):
+        convert_weights(old, tmp_path / "new.safetensors")
+    assert convert_weights(old, tmp_path / "new.safetensors", trusted=True) == 1
+    assert torch.equal(load_state(tmp_path / "new.safetensors")["a"], torch.ones(2))
+    assert metadata_of(tmp_path / "new.safetensors")["converted_from"] == "old.pth"
+    # The permission ends with the conversion.
+    with pytest.raises(IncompatibleWeights):
+        load_state(old)
+
+
+def test_the_converter_runs_no_code_even_when_the_file_is_trusted(tmp_path):
+    marker = tmp_path / "ran"
+    hidden = argparse.Namespace(lr=Bomb(marker))
+    for i, content in enumerate(({"model": Bomb(marker)}, {"model": {"a": torch.ones(1)}, "args": hidden})):
+        torch.save(content, tmp_path / f"{i}.pth")
+        with pytest.raises(IncompatibleWeights) as caught:
+            convert_weights(tmp_path / f"{i}.pth", tmp_path / "out.safetensors", trusted=True)
+        assert caught.value.code == "model.unsafe_format"
+    assert not marker.exists()
+    assert not (tmp_path / "out.safetensors").exists()
+    with pytest.raises(IncompatibleWeights, match=r"\.safetensors"):
+        convert_weights(tmp_path / "0.pth", tmp_path / "out.pth", trusted=True)
+
+
+def test_the_report_counts_and_names():
+    report = LoadReport(loaded=("a", "b"), missing=("c",), reshaped=("a",))
+    assert str(report) == "2 tensors loaded, 1 reshaped (a), 1 missing (c)"

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import models
 from fundusion.core.table import TableSchema
+from fundusion.layers.lora import add_lora, merge_lora
 
 SMALLEST = [n for n in models.names() if n.endswith(".test")]
 IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
@@ -21,9 +23,14 @@ def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
 
 
 @pytest.fixture(params=IMAGE)
-def image_encoder(request):
+def image_name(request):
+    return request.param
+
+
+@pytest.fixture
+def image_encoder(image_name):
     torch.manual_seed(0)
-    return models.create(request.param).eval()
+    return models.create(image_name).eval()
 
 
 def test_images(image_encoder):
@@ -46,9 +53,25 @@ def test_images_of_another_size(image_encoder):
         assert image_encoder.encode(torch.rand(1, 3, 96, 96)).pooled.shape == (1, image_encoder.embed_dim)
 
 
-def test_a_state_makes_an_equal_twin_and_gradients_reach_every_weight(image_encoder):
-    twin = type(image_encoder)
-    copy = models.create(next(n for n in IMAGE if isinstance(models.create(n), twin)))
+def test_scales_are_those_the_card_declares(image_name, image_encoder):
+    strides = models.card(image_name).strides
+    if not strides:
+        with pytest.raises(TypeError):
+            image_encoder.encode(torch.rand(1, 3, 64, 64), maps="all")
+        return
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        plain, dense = image_encoder.encode(images), image_encoder.encode(images, maps="all")
+    assert len(plain.maps) == 1
+    assert [tuple(m.shape[2:]) for m in dense.maps] == [(64 // s, 96 // s) for s in strides]
+    torch.testing.assert_close(dense.pooled, plain.pooled)
+    torch.testing.assert_close(dense.maps[-1], plain.maps[-1])
+    with pytest.raises(InvalidInput, match="fine to coarse"):
+        image_encoder.encode(images, maps="some")
+
+
+def test_a_state_makes_an_equal_twin_and_gradients_reach_every_weight(image_name, image_encoder):
+    copy = models.create(image_name)
     copy.load_state_dict(image_encoder.state_dict())
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(copy.eval().encode(images).pooled, image_encoder.encode(images).pooled)
@@ -61,6 +84,24 @@ def test_a_state_makes_an_equal_twin_and_gradients_reach_every_weight(image_enco
     (f.pooled.square().sum() + sum(m.square().sum() for m in f.maps)).backward()
     lost = [n for n, p in image_encoder.named_parameters() if p.requires_grad and p.grad is None]
     assert lost == []
+
+
+def test_adapters_change_nothing_before_training_and_can_be_merged(image_encoder):
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        before = image_encoder.encode(images).pooled
+        adapted = add_lora(image_encoder, rank=2).eval()
+        torch.testing.assert_close(adapted.encode(images).pooled, before)
+        torch.testing.assert_close(merge_lora(adapted).encode(images).pooled, before, rtol=1e-4, atol=1e-5)
+
+
+def test_low_precision_is_close(image_encoder):
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        exact = image_encoder.encode(images).pooled
+        with torch.autocast("cpu", torch.bfloat16):
+            close = image_encoder.encode(images).pooled.float()
+    assert float((close - exact).abs().max() / exact.abs().max().clamp_min(1e-3)) < 0.05
 
 
 @pytest.fixture(params=TEXT)

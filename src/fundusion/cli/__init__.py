@@ -11,7 +11,8 @@ from .check import check
 from .data import draw
 from .datasets import app as datasets_app
 from .label import label
-from .networks import embed, evaluate, models, predict, train
+from .models import convert_weights, models
+from .networks import embed, evaluate, predict, train
 from .screen import fail
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for verb in (analyze, demo, check, draw, label, train, evaluate, predict, embed, models):
     app.command()(verb)
+app.command("convert-weights")(convert_weights)
 app.add_typer(datasets_app)
 
 

@@ -1,4 +1,4 @@
-"""`train`, `evaluate`, `predict`, `embed`, `models`."""
+"""`train`, `evaluate`, `predict`, `embed`."""
 
 from __future__ import annotations
 
@@ -183,53 +183,3 @@ def embed(
         raise typer.Exit(fail(error)) from None
     say(f"Written: {out} ({rows} studies, {rejected} rejected)")
     raise typer.Exit(3 if rejected else 0)
-
-
-def models(
-    name: Annotated[str | None, typer.Argument(help="Print the card of this model.")] = None,
-    role: Annotated[str | None, typer.Option(help="encode, encode_text, encode_table.")] = None,
-    modality: Annotated[str | None, typer.Option(help="cfp, oct, text, table, ...")] = None,
-) -> None:
-    """List models, or print everything about one.
-
-    Examples:
-
-      fundusion models --role encode
-
-      fundusion models screen
-    """
-    try:
-        from ..core.registry import fusions
-        from ..core.registry import models as registry
-        from ..shipped import shipped_facts, shipped_models
-
-        if name is None:
-            from .. import list_models
-
-            if role is None and modality is None:
-                table(
-                    [(n, shipped_facts(n).get("card", {}).get("title", "")) for n in shipped_models()],
-                    ("ready to use", ""),
-                )
-                table([(n, fusions.card(n).title) for n in fusions.names()], ("fusion", ""))
-            rows = [
-                (n, ", ".join(sorted(registry.card(n).roles)), registry.card(n).title)
-                for n in list_models(role=role, modality=modality)
-            ]
-            table(rows, ("model", "roles", ""))
-            return
-        if name in shipped_models():
-            facts = shipped_facts(name)
-            rows = [
-                *facts.get("card", {}).items(),
-                ("weights sha256", facts["weights_sha256"]),
-                ("tasks", ", ".join(facts["network"]["tasks"])),
-            ]
-        else:
-            card = registry.card(name)
-            rows = [(f, getattr(card, f)) for f in card.__dataclass_fields__ if getattr(card, f)]
-        table(
-            [(k, ", ".join(map(str, v)) if isinstance(v, (list, tuple, frozenset)) else v) for k, v in rows], ("", name)
-        )
-    except Exception as error:
-        raise typer.Exit(fail(error)) from None

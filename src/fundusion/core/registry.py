@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -54,9 +55,13 @@ class Card:
         paper: DOI or arXiv id, or why there is none.
         code_license: Licence of the implementation.
         weight_license: Licence of published weights; None when none exist.
-        weights: Where published weights are ("hub:owner/name", "package:folder"); None when there are none.
+        weights: Where published weights are ("hub:owner/name", "https://..."); None when none can be fetched.
         training_data: Sets the published weights saw.
         notes: Anything a user must know.
+        classes: What published weights answer, in order; empty means encoder only.
+        obtain: How to get the published file where "published" cannot, one or two sentences.
+        sha256: Digests, or their beginnings, of published files by source ("hub:owner/name/file") or file name, where known.
+        strides: Of the maps of `encode(images, maps="all")`, fine to coarse; empty when only the last map is offered.
     """
 
     title: str
@@ -70,6 +75,55 @@ class Card:
     training_data: tuple[str, ...] = ()
     notes: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    obtain: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    strides: tuple[int, ...] = ()
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Return whether a licence forbids commercial use, or nothing permissive is stated.
+
+    Example:
+        >>> [is_non_commercial(x) for x in ("Apache-2.0", "CC BY-NC 4.0", "none stated", "MIT; academic use only")]
+        [False, True, True, True]
+    """
+    lowered = licence.lower()
+    if re.search(r"\bnc\b|non-?commercial|academic|research only|not stated|none stated", lowered):
+        return True
+    return not lowered.startswith(("apache", "mit", "bsd", "cc0", "cc by", "public domain"))
+
+
+def describe_origin(record: Mapping[str, Any]) -> str:
+    """Return one sentence on the origin of weights, for provenance.
+
+    Example:
+        >>> describe_origin({"source": "a.pth", "sha256": "ab" * 32, "license": "CC BY-NC 4.0", "non_commercial": True})
+        'a.pth (SHA-256 abababababababab, CC BY-NC 4.0: no commercial use)'
+    """
+    limit = ": no commercial use" if record["non_commercial"] else ""
+    return f"{record['source']} (SHA-256 {record['sha256'][:16]}, {record['license']}{limit})"
+
+
+def terms_of_weights(records: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Return what an output says about published weights in a model: their origin, and the limit they put on its use.
+
+    Args:
+        records: Modality to the record `layers.checkpoints` made.
+
+    Example:
+        >>> terms_of_weights({"cfp": {"source": "a.pth", "sha256": "ab" * 32, "license": "CC BY-NC 4.0", "non_commercial": True}})["terms_of_use"]
+        'not for commercial use: weights under CC BY-NC 4.0'
+        >>> terms_of_weights(None)
+        {}
+    """
+    if not records:
+        return {}
+    terms: dict[str, Any] = {"encoder_weights": {m: describe_origin(r) for m, r in records.items()}}
+    limited = sorted({r["license"] for r in records.values() if r["non_commercial"]})
+    if limited:
+        terms["terms_of_use"] = f"not for commercial use: weights under {', '.join(limited)}"
+    return terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +209,14 @@ class Registry:
         """
         self._find(name)
         return self._cards[name]
+
+    def builder(self, name: str) -> Callable[..., Any]:
+        """Return the function that makes a component; its signature lists the options.
+
+        Raises:
+            UnknownName: With the closest names.
+        """
+        return self._find(name)
 
     def create(self, name: str, **options: Any) -> Any:
         """Return a new component.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..layers.precision import fast_matmul
 from ..network import MultimodalNetwork
 from ..transforms.collate import normalise_images
 from ..transforms.image import preprocessing_signature
@@ -72,7 +73,8 @@ def with_vectors(
             index = missing[start : start + _BATCH]
             images = resized(torch.from_numpy(np.ascontiguousarray(pictures[index])), wanted.size)
             images = normalise_images(images, wanted).to(device)
-            mean = (encoder.encode(images).pooled.float() + encoder.encode(images.flip(3)).pooled.float()) / 2
+            with fast_matmul():
+                mean = (encoder.encode(images).pooled.float() + encoder.encode(images.flip(3)).pooled.float()) / 2
             rows[index] = mean.cpu().numpy()
             if store is not None:
                 store.put({keys[i]: rows[i] for i in index})

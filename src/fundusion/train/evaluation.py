@@ -17,6 +17,7 @@ from torch import Tensor
 from ..core.durable import write_bytes
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
+from ..core.registry import terms_of_weights
 from ..core.study import StudyRecord
 from ..core.tasks import Task
 from ..datasets._splits import position_of
@@ -318,6 +319,7 @@ def evaluate(
             "rejected": len(data.rejected) + len(bad_rows),
             "rejected_by_code": _counts([r.code for r in (*data.rejected, *bad_rows)]),
             "weights_sha256": facts.get("weights_sha256"),
+            **terms_of_weights(network.origins),
         },
         n_resamples=n_resamples,
     )
@@ -404,6 +406,9 @@ def _write_rows(found: _Answered, columns: Mapping[str, Any], out: Path) -> tupl
         "status": ["ok"] * good + ["rejected"] * bad,
         "code": ["ok"] * good + [c for _, c in found.rejected],
     }
+    limit = terms_of_weights(found.network.origins).get("terms_of_use")
+    if limit:
+        heads["terms_of_use"] = [limit] * (good + bad)
     answers = polars.DataFrame(dict(columns)).fill_nan(None) if good else polars.DataFrame()
     empty = polars.DataFrame({k: polars.Series(k, [None] * bad, dtype=t) for k, t in answers.schema.items()})
     _write_frame(polars.concat([polars.DataFrame(heads), polars.concat([answers, empty])], how="horizontal"), out)

@@ -170,6 +170,8 @@ def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | 
                 and modality != TABLE
             ):
                 encoder.load_state_dict(given.encoders[modality].state_dict())
+                if modality in given.origins:
+                    network.origins[modality] = given.origins[modality]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed + 29)
         for modality, encoder in network.encoders.items():

@@ -1,0 +1,59 @@
+"""The faster route is used only when it is exact, and leaves the setting as it was."""
+
+import pytest
+import torch
+
+from fundusion.layers import precision
+from fundusion.layers.precision import TOLERANCE, MatmulCheck, check_fast_matmul, fast_matmul
+
+
+def test_the_check_measures_and_products_stay_exact():
+    check = check_fast_matmul()
+    assert check.default_error is not None
+    assert check.default_error < TOLERANCE
+    assert check.is_exact == (check.error <= TOLERANCE)
+    a, b = torch.randn(64, 256), torch.randn(256, 64)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with fast_matmul() as used:
+        assert used == check.is_exact
+        product = a @ b
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    exact = a.double() @ b.double()
+    assert float((product - exact).abs().max() / exact.abs().max()) < TOLERANCE
+
+
+@pytest.mark.parametrize("error", [3e-3, float("nan")])
+def test_a_machine_that_rounds_keeps_the_default(monkeypatch, error):
+    monkeypatch.setattr(
+        precision,
+        "check_fast_matmul",
+        lambda: MatmulCheck(is_exact=error <= TOLERANCE, error=error, default_error=1e-7),
+    )
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with fast_matmul() as used:
+        assert not used
+        assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_an_exact_machine_uses_it_and_an_error_inside_restores_the_setting(monkeypatch):
+    monkeypatch.setattr(
+        precision, "check_fast_matmul", lambda: MatmulCheck(is_exact=True, error=1e-7, default_error=1e-7)
+    )
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with pytest.raises(RuntimeError, match="inside"), fast_matmul() as used:  # noqa: PT012
+        assert used
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+        raise RuntimeError("inside")
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_a_check_finds_rounding(monkeypatch):
+    real = torch.nn.functional.linear
+
+    def rounded(x, w):
+        return real(x.bfloat16(), w.bfloat16()).float()
+
+    monkeypatch.setattr(torch.nn.functional, "linear", rounded)
+    check = check_fast_matmul.__wrapped__()
+    assert not check.is_exact
+    assert check.error > 1e-4
