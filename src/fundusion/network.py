@@ -100,7 +100,8 @@ class MultimodalNetwork(nn.Module):
             else:
                 _need_role(modality, name, card.roles, {TEXT: "encode_text", TABLE: "encode_table"}[modality])
             more = {"schema": spec.table} if modality == TABLE else {}
-            encoder = models.create(name, **{k: v for k, v in options.items() if k not in _INPUT_OPTIONS}, **more)
+            chosen = {k: v for k, v in options.items() if k not in _INPUT_OPTIONS}
+            encoder = models.create(name, **_pretrained(chosen, name), **more)
             self.encoders[modality] = encoder
             if modality in _IMAGE_MODALITIES:
                 self.pools[modality] = FramePool(encoder.embed_dim)
@@ -227,6 +228,27 @@ def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:
     if "image_size" in options:
         changes["size"] = int(options["image_size"])
     return replace(base, **changes)
+
+
+def _pretrained(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return options with the folder of `fundusion pretrain` replaced by the encoder in it."""
+    folder = Path(options["weights"]) if options.get("weights") else None
+    if folder is None or not (folder / "encoder.json").is_file():
+        return options
+    facts = json.loads((folder / "encoder.json").read_text("utf-8"))
+    weights = folder / "encoder.safetensors"
+    if facts["model"] != name:
+        raise IncompatibleWeights(
+            f"the encoder in {folder.name!r} is a {facts['model']!r}, asked for was {name!r}.",
+            hint=f"Use name = {facts['model']!r}.",
+        )
+    if not weights.is_file() or digest(weights) != facts["sha256"]:
+        raise IncompatibleWeights(
+            f"encoder.safetensors of {folder.name!r} is missing or damaged.",
+            code="model.digest",
+            hint="Train it again.",
+        )
+    return {**options, "weights": str(weights)}
 
 
 def _need_role(modality: str, name: str, roles: frozenset[str], role: str) -> None:
@@ -369,7 +391,10 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
             code="model.digest",
             hint="The file was damaged or exchanged; get it again.",
         )
-    network = MultimodalNetwork(spec)
+    # Every tensor is in the file: where the first weights came from is history, and need not exist any more.
+    fresh = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
+    network = MultimodalNetwork(replace(spec, encoders=fresh))
+    network.spec = replace(network.spec, encoders=spec.encoders)
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_state(weights).items()}
     fit_state(network, state)
     return network.eval(), {**description.get("extra", {}), "weights_sha256": found}

@@ -9,6 +9,7 @@ import typer
 from .analysis import analyze, demo
 from .data import check, draw
 from .networks import embed, evaluate, models, predict, train
+from .pretrain import pretrain
 from .screen import fail
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, train, evaluate, predict, embed, models):
+for verb in (analyze, demo, check, draw, pretrain, train, evaluate, predict, embed, models):
     app.command()(verb)
 
 

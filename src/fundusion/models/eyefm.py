@@ -8,6 +8,7 @@ tokens of the whole batch, which is right for one study only; `sum_visible_over_
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -281,6 +282,13 @@ class MultiMAE(nn.Module):
                 losses[m] = ((error * hidden).sum(1)[rows] / hidden.sum(1)[rows]).mean()
         return losses
 
+    def repainted(self, rebuilt: Tensor, images: Tensor) -> Tensor:
+        """Return rebuilt pictures of normalised pixels with the brightness and contrast of each true patch."""
+        truth = patchify(images, self.patch_size)
+        made = patchify(rebuilt, self.patch_size) * (truth.var(-1, keepdim=True) + 1e-6).sqrt()
+        grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
+        return unpatchify(made + truth.mean(-1, keepdim=True), self.patch_size, grid)
+
     def encode(self, images: Tensor) -> Features:
         """Return features of the pictures of the first modality: the mean over its patches, as the classifier's."""
         tokens, grids = self.tokens({self.modalities[0]: images})
@@ -370,23 +378,64 @@ def _card(title: str, modality: str = "cfp") -> Card:
     )
 
 
-@models.register("eyefm.large", _card("EyeFM vision stage, MultiMAE-L, one modality"))
-def large(
-    *, modality: str = "cfp", weights: str | None = None, drop_path: float = 0.0, image_size: int = 224
+def _build(
+    modality: str, modalities: Iterable[str] | None, weights: str | None, decoder: bool, **sizes: Any
 ) -> MultiMAE:
-    """Return the encoder for the pictures of one modality (303 M parameters) with learned positions."""
-    body = MultiMAE((modality,), decoder_width=0, drop_path=drop_path, image_size=image_size, learned_positions=True)
+    body = MultiMAE(tuple(modalities or (modality,)), learned_positions=not decoder, **sizes)
     if weights:
         load_multimae(body, weights)
     return body
+
+
+@models.register("eyefm.large", _card("EyeFM vision stage, MultiMAE-L"))
+def large(
+    *,
+    modality: str = "cfp",
+    modalities: Iterable[str] | None = None,
+    weights: str | None = None,
+    decoder: bool = False,
+    drop_path: float = 0.0,
+    image_size: int = 224,
+) -> MultiMAE:
+    """Return the encoder for the pictures of one modality (303 M parameters), or the joint one of several.
+
+    Args:
+        modality: Whose pictures `encode` reads.
+        modalities: All that the joint encoder reads; `encode` reads the first.
+        weights: A pre-training checkpoint.
+        decoder: With decoders and fixed positions, for pre-training; without, positions are learned.
+        drop_path: Greatest share of skipped blocks.
+        image_size: Side of the pictures, px.
+    """
+    width = {"decoder_width": 256 if decoder else 0}
+    return _build(modality, modalities, weights, decoder, drop_path=drop_path, image_size=image_size, **width)
+
+
+@models.register("eyefm.small", _card("EyeFM's vision stage at the size of ViT-S"))
+def small(
+    *,
+    modality: str = "cfp",
+    modalities: Iterable[str] | None = None,
+    weights: str | None = None,
+    decoder: bool = False,
+    drop_path: float = 0.0,
+    image_size: int = 224,
+) -> MultiMAE:
+    """Return a joint encoder of 21 M parameters to train oneself; options as of `large`."""
+    sizes = {"embed_dim": 384, "depth": 12, "num_heads": 6, "decoder_width": 128 if decoder else 0, "decoder_heads": 4}
+    return _build(modality, modalities, weights, decoder, drop_path=drop_path, image_size=image_size, **sizes)
 
 
 @models.register("eyefm.test", _card("EyeFM vision stage, smallest"))
-def test(*, modality: str = "cfp", weights: str | None = None, image_size: int = 64) -> MultiMAE:
+def test(
+    *,
+    modality: str = "cfp",
+    modalities: Iterable[str] | None = None,
+    weights: str | None = None,
+    decoder: bool = False,
+    image_size: int = 64,
+) -> MultiMAE:
     """Return the smallest legal configuration."""
-    body = MultiMAE(
-        (modality,), embed_dim=16, depth=2, num_heads=2, decoder_width=0, image_size=image_size, learned_positions=True
-    )
-    if weights:
-        load_multimae(body, weights)
-    return body
+    sizes = {"embed_dim": 16, "depth": 2, "num_heads": 2, "decoder_width": 16 if decoder else 0, "decoder_depth": 1,
+             "decoder_heads": 2}  # fmt: skip
+    return _build(modality, modalities, weights, decoder, image_size=image_size, **sizes)
