@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .adapt import adapt
 from .analysis import analyze, demo
 from .data import check, draw
 from .networks import embed, evaluate, models, predict, train
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, pretrain, train, evaluate, predict, embed, models):
+for verb in (analyze, demo, check, draw, pretrain, adapt, train, evaluate, predict, embed, models):
     app.command()(verb)
 
 

@@ -247,6 +247,9 @@ def segmenter(*, weights: str | None = None, image_size: int = 448, num_classes:
 
 
 @models.register("deepdr.test", _card("DeepDR-Transformer, smallest"))
-def test(*, image_size: int = 64, num_classes: int = 0) -> DeepDR:
+def test(*, weights: str | None = None, image_size: int = 64, num_classes: int = 0) -> DeepDR:
     """Return the smallest legal configuration."""
-    return DeepDR(PlainViT(image_size=image_size, embed_dim=16, depth=2, num_heads=2), num_classes)
+    model = DeepDR(PlainViT(image_size=image_size, embed_dim=16, depth=2, num_heads=2), num_classes)
+    if weights:
+        load_deepdr(model, weights)
+    return model

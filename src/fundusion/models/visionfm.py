@@ -322,8 +322,15 @@ for _modality, _title in (
 
 
 @models.register("visionfm.test", _card("cfp", "VisionFM, smallest"))
-def test(*, pool: Pool = "last4_cls", image_size: int = 64, position_rule: PositionRule = "dino") -> VisionFM:
+def test(
+    *,
+    weights: str | None = None,
+    pool: Pool = "last4_cls",
+    image_size: int = 64,
+    position_rule: PositionRule = "dino",
+) -> VisionFM:
     """Return the smallest legal configuration."""
-    return VisionFM(
-        PlainViT(image_size=image_size, embed_dim=16, depth=4, num_heads=2, position_rule=position_rule), pool=pool
-    )
+    body = PlainViT(image_size=image_size, embed_dim=16, depth=4, num_heads=2, position_rule=position_rule)
+    if weights:
+        load_visionfm(body, weights)
+    return VisionFM(body, pool=pool)

@@ -275,6 +275,8 @@ def prepare_pretraining(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         system = _system(config, name, size)
+    # Other modalities of a table are no mistake.
+    records = [r for r in records if any(r.images.get(m) for m in inputs)]
     with reporter("reading") as show:
         data = prepare_set(records, inputs, side=size + size // 8, cache=config.cache, progress=show)
     write_json(
@@ -329,6 +331,8 @@ class Estimate:
 
 
 def _clock(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
