@@ -19,7 +19,7 @@ from .core.table import TableSchema
 from .core.tasks import Task
 from .core.vocabulary import TABLE, TEXT, Modality
 from .layers.heads import Head
-from .layers.pooling import FramePool
+from .layers.pooling import FramePool, patches_by_study
 from .layers.weights import digest, fit_state, load_state, save_state
 
 FORMAT = 1
@@ -148,6 +148,8 @@ class MultimodalNetwork(nn.Module):
         images, owner = batch.images[modality], batch.owner[modality]
         vectors = Features(pooled=images) if images.ndim == 2 else self.image_vectors(modality, images)
         pooled, attention, tokens, token_mask = self.pools[modality](vectors.pooled, owner, len(batch))
+        if getattr(self.encoders[modality], "gives_patches", False) and vectors.tokens is not None:
+            tokens, token_mask = patches_by_study(vectors.tokens, owner, len(batch))
         return Features(
             pooled=pooled,
             tokens=tokens,
@@ -237,7 +239,8 @@ def _pretrained(options: dict[str, Any], name: str) -> dict[str, Any]:
         return options
     facts = json.loads((folder / "encoder.json").read_text("utf-8"))
     weights = folder / "encoder.safetensors"
-    if facts["model"] != name:
+    # Another size of the family is refused by its shapes.
+    if facts["model"].partition(".")[0] != name.partition(".")[0]:
         raise IncompatibleWeights(
             f"the encoder in {folder.name!r} is a {facts['model']!r}, asked for was {name!r}.",
             hint=f"Use name = {facts['model']!r}.",
@@ -393,8 +396,9 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
         )
     # Every tensor is in the file: where the first weights came from is history, and need not exist any more.
     fresh = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
-    network = MultimodalNetwork(replace(spec, encoders=fresh))
-    network.spec = replace(network.spec, encoders=spec.encoders)
+    joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k != "weights"})
+    network = MultimodalNetwork(replace(spec, encoders=fresh, fusion=joined))
+    network.spec = replace(network.spec, encoders=spec.encoders, fusion=spec.fusion)
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_state(weights).items()}
     fit_state(network, state)
     return network.eval(), {**description.get("extra", {}), "weights_sha256": found}

@@ -49,7 +49,6 @@ def pretrain(
     """
     try:
         from ..datasets.folder import discover
-        from ..train.config import FitConfig
         from ..train.pretrain import PretrainConfig, full_name, pretrain
 
         modalities = tuple(m.strip() for m in modality.split(",") if m.strip())
@@ -57,7 +56,7 @@ def pretrain(
             "objective": objective, "model": full_name(model), "modalities": modalities, "mask_ratio": mask_ratio,
             "options": {} if image_size is None else {"image_size": image_size}, "decoder": _three(decoder),
             "head": _three(head), "pictures_every": pictures_every, "cache": None if cache is None else str(cache),
-            "train": FitConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision,
+            "train": dict(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision,
                                warmup_steps=200, clip=3.0, ema=0.0, seed=seed, device=device),
         })  # fmt: skip
         records = list(discover([data], columns=columns, root=root, modality=modalities[0]))

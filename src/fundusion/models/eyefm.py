@@ -439,3 +439,58 @@ def test(
     sizes = {"embed_dim": 16, "depth": 2, "num_heads": 2, "decoder_width": 16 if decoder else 0, "decoder_depth": 1,
              "decoder_heads": 2}  # fmt: skip
     return _build(modality, modalities, weights, decoder, image_size=image_size, **sizes)
+
+
+class PatchTokens(nn.Module):
+    """Patches of one modality with their positions and nothing else: the joint transformer is the fusion `joint_tokens`.
+
+    Args:
+        modality: Whose adapter it is.
+        embed_dim: Of the joint transformer.
+        image_size: Side of the pictures, px.
+    """
+
+    #: The network hands patches, not one vector per picture, to the fusion.
+    gives_patches = True
+
+    def __init__(self, modality: str, embed_dim: int, image_size: int) -> None:
+        super().__init__()
+        if modality not in DOMAINS:
+            raise InvalidInput(
+                f"EyeFM has no modality {modality!r}; it reads {', '.join(DOMAINS)}.", code="modality.unknown"
+            )
+        self.embed_dim = embed_dim
+        self.adapter = InputAdapter(embed_dim, image_size=image_size, learned=True)
+
+    def encode(self, images: Tensor) -> Features:
+        """Return patch tokens, their mean and their map."""
+        tokens, grid = self.adapter(images)
+        return Features(pooled=tokens.mean(1), tokens=tokens, maps=(as_map(tokens, grid),))
+
+
+_WIDTHS = {"large": 1024, "small": 384, "test": 16}
+
+
+@models.register("eyefm.patches", _card("EyeFM's input adapter of one modality"))
+def patches(
+    *, modality: str = "cfp", size: str = "large", weights: str | None = None, image_size: int | None = None
+) -> PatchTokens:
+    """Return the adapter of one modality; use it with the fusion `joint_tokens` and its `weights`.
+
+    Args:
+        modality: cfp, uwf, external, oct or ffa.
+        size: large (1024), small (384) or test (16): width of the joint transformer.
+        weights: Checkpoint of a MultiMAE.
+        image_size: Side of the pictures, px.
+    """
+    if size not in _WIDTHS:
+        raise InvalidInput(f"unknown size {size!r}; known are {', '.join(_WIDTHS)}.")
+    model = PatchTokens(modality, _WIDTHS[size], image_size or (64 if size == "test" else 224))
+    if weights:
+        prefix = f"input_adapters.{DOMAINS[modality]}."
+        state = {k.removeprefix(prefix): v for k, v in load_state(weights).items() if k.startswith(prefix)}
+        table, wanted = state.get("pos_emb"), model.adapter.pos_emb
+        if table is not None and table.shape != wanted.shape:
+            state["pos_emb"] = F.interpolate(table, size=wanted.shape[-2:], mode="bicubic", align_corners=False)
+        fit_state(model.adapter, state)
+    return model

@@ -235,7 +235,7 @@ def full_name(name: str) -> str:
 
 def _system(config: PretrainConfig, name: str, size: int) -> Any:
     """Return the objective around a fresh model."""
-    options = {"image_size": size, **config.options}
+    options = dict(config.options)
     if config.objective == "multimae":
         model = models.create(name, **options, modalities=config.modalities, decoder=True)
         tokens = len(config.modalities) * (size // model.patch_size) ** 2
