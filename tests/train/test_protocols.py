@@ -30,8 +30,8 @@ def test_every_protocol_learns_and_leaves_the_encoder_alone(question, name):
     before = {k: v.clone() for k, v in question.encoder.state_dict().items()}
     learn, ask = np.arange(60), np.arange(60, 80)
     with torch.random.fork_rng(devices=[]):
-        p = PROTOCOLS[name](question, learn, ask, 0, FAST)
-        again = PROTOCOLS[name](question, learn, ask, 0, FAST)
+        p = PROTOCOLS[name](question, learn, ask, FAST)
+        again = PROTOCOLS[name](question, learn, ask, FAST)
     assert p.shape == (20, 2)
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
     assert (p.argmax(1) == question.labels[ask]).mean() >= 0.9
@@ -43,7 +43,7 @@ def test_every_protocol_learns_and_leaves_the_encoder_alone(question, name):
 
 @pytest.mark.parametrize("name", ["linear", "knn"])
 def test_one_example_of_each_class_suffices_to_answer(question, name):
-    p = PROTOCOLS[name](question, np.array([0, 1]), np.arange(2, 20), 0, FAST)
+    p = PROTOCOLS[name](question, np.array([0, 1]), np.arange(2, 20), FAST)
     assert bool(np.isfinite(p).all())
     assert (p.argmax(1) == question.labels[2:20]).mean() >= 0.9
 
@@ -53,7 +53,7 @@ def test_a_frozen_first_stage_keeps_the_encoder_still(question):
     with torch.random.fork_rng(devices=[]):
         for share in (0.0, 1.0):
             s = Settings(steps=4, batch_size=8, learning_rate=1e-2, layer_decay=1.0, frozen_share=share)
-            p[share] = PROTOCOLS["finetune"](question, np.arange(8), np.arange(8, 16), 0, s)
+            p[share] = PROTOCOLS["finetune"](question, np.arange(8), np.arange(8, 16), s)
     assert not np.allclose(p[0.0], p[1.0])
 
 
@@ -64,7 +64,7 @@ def test_an_encoder_without_biases_has_no_bitfit(question):
         embed_dim = 4
 
     with pytest.raises(InvalidInput, match="no biases"):
-        PROTOCOLS["bitfit"](replace(question, encoder=Bare(4, 4, bias=False)), np.arange(4), np.arange(4), 0, FAST)
+        PROTOCOLS["bitfit"](replace(question, encoder=Bare(4, 4, bias=False)), np.arange(4), np.arange(4), FAST)
 
 
 def test_the_attentive_head_does_not_mind_the_order_of_tokens():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ def pretrain(
     epochs: Annotated[int, typer.Option(min=1)] = 100,
     batch_size: Annotated[int, typer.Option(min=2)] = 64,
     learning_rate: Annotated[float, typer.Option(help="Greatest, of AdamW with a cosine.")] = 1.5e-4,
+    warmup_steps: Annotated[int, typer.Option(min=0, help="Steps until the greatest learning rate.")] = 100,
     image_size: Annotated[int | None, typer.Option(help="Side of the pictures; the model's own when left out.")] = None,
     mask_ratio: Annotated[float | None, typer.Option(help="Share of hidden patches.")] = None,
     decoder: Annotated[str, typer.Option(help="Width, depth and heads of the decoder (mae).")] = "256,4,8",
@@ -41,52 +42,64 @@ def pretrain(
 
     Examples:
 
-      fundusion draw eyes --count 200
+      fundusion draw --out eyes --count 200
 
       fundusion pretrain --objective mae --model vit.tiny --data eyes/manifest.csv --out run --epochs 20
 
       fundusion adapt vit.tiny eyes/manifest.csv --weights run --task dr_grade --protocol linear --out adapted
     """
     try:
-        from ..datasets.folder import discover
-        from ..train.pretrain import PretrainConfig, full_name, pretrain
-
         modalities = tuple(m.strip() for m in modality.split(",") if m.strip())
-        config = _config(PretrainConfig, {
-            "objective": objective, "model": full_name(model), "modalities": modalities, "mask_ratio": mask_ratio,
+        config = _config({
+            "objective": objective, "model": model, "modalities": modalities, "mask_ratio": mask_ratio,
             "options": {} if image_size is None else {"image_size": image_size}, "decoder": _three(decoder),
             "head": _three(head), "pictures_every": pictures_every, "cache": None if cache is None else str(cache),
-            "train": dict(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision,
-                               warmup_steps=200, clip=3.0, ema=0.0, seed=seed, device=device),
+            "train": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision,
+                      "warmup_steps": warmup_steps, "clip": 3.0, "ema": 0.0, "seed": seed, "device": device},
         })  # fmt: skip
-        records = list(discover([data], columns=columns, root=root, modality=modalities[0]))
-        if estimate_only:
-            from ..train.pretrain import estimate, prepare_pretraining
-
-            out.mkdir(parents=True, exist_ok=True)
-            say(f"Time:     {estimate(prepare_pretraining(records, out, config, progress))}")
-            raise typer.Exit(0)
-        result = pretrain(
-            records,
-            out,
-            config=config,
-            allow_changes=allow_changes,
-            announce=lambda words: say(f"Time:     {words}"),
-            reporter=progress,
+        code = _run(
+            config, data, out, columns=columns, root=root, allow_changes=allow_changes, estimate_only=estimate_only
         )
-    except typer.Exit:
-        raise
     except Exception as error:
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
-    if result.exit_code == 0:
-        say(f"Encoder:  {result.folder / 'encoder.safetensors'}")
-        say(f"Pictures: {result.folder / 'pictures'}")
-        say(f'Use it:   encoders = {{ {modalities[0]} = {{ name = "{config.model}", weights = "{out}" }} }}')
-    else:
+    raise typer.Exit(code)
+
+
+def _run(
+    config: Any,
+    data: Path,
+    out: Path,
+    *,
+    columns: Path | None,
+    root: Path | None,
+    allow_changes: bool,
+    estimate_only: bool,
+) -> int:
+    from ..datasets.folder import discover
+    from ..train.pretrain import estimate, prepare_pretraining, pretrain
+
+    records = list(discover([data], columns=columns, root=root, modality=config.modalities[0]))
+    if estimate_only:
+        out.mkdir(parents=True, exist_ok=True)
+        say(f"Time:     {estimate(prepare_pretraining(records, out, config, progress))}")
+        return 0
+    result = pretrain(
+        records,
+        out,
+        config=config,
+        allow_changes=allow_changes,
+        announce=lambda words: say(f"Time:     {words}"),
+        reporter=progress,
+    )
+    if result.exit_code:
         say("Interrupted; the same command goes on.")
-    raise typer.Exit(result.exit_code)
+        return result.exit_code
+    say(f"Encoder:  {out / 'encoder.safetensors'}")
+    say(f"Pictures: {out / 'pictures'}")
+    say(f'Use it:   encoders = {{ {config.modalities[0]} = {{ name = "{config.model}", weights = "{out}" }} }}')
+    return 0
 
 
 def _three(text: str) -> tuple[int, ...]:
@@ -101,13 +114,14 @@ def _three(text: str) -> tuple[int, ...]:
     return found
 
 
-def _config(kind: type, value: dict) -> object:
+def _config(value: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
     from ..core.errors import InvalidInput
+    from ..train.pretrain import PretrainConfig, full_name
 
     try:
-        return kind.model_validate(value)
+        return PretrainConfig.model_validate({**value, "model": full_name(value["model"])})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def adapt(
     with reporter("protocols") as show, torch.random.fork_rng(devices=[]):
         for done, (p, k, seed) in enumerate(plan, 1):
             rows = learn if k is None else _rows_of(question, learn, k, seed)
-            probabilities = PROTOCOLS[p](question, rows, ask, seed, settings)
+            probabilities = PROTOCOLS[p](question, rows, ask, replace(settings, seed=seed))
             found.setdefault((p, k), []).append(_scores(chosen, question, probabilities, ask))
             show(done, len(plan), {"protocol": p, "shots": "all" if k is None else k})
     result = {**facts, "model": model, "weights": weights, "task": task, "modality": modality, "seeds": seeds,

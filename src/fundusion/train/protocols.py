@@ -45,6 +45,7 @@ class Settings:
         frozen_share: First share of the steps in which only the head is trained (CABNet's first stage); 0 is off.
         neighbours: Of `knn`.
         device: Where the encoder runs.
+        seed: Of fresh heads, of the order of pictures, of their random changes.
     """
 
     steps: int = 200
@@ -55,6 +56,7 @@ class Settings:
     frozen_share: float = 0.0
     neighbours: int = 20
     device: str = "cpu"
+    seed: int = 0
 
 
 @dataclass(slots=True)
@@ -89,49 +91,49 @@ class Question:
         return normalise_images(resized(stored, self.wanted.size), self.wanted)
 
 
-Protocol = Callable[[Question, npt.NDArray[np.int64], npt.NDArray[np.int64], int, Settings], Array]
+Protocol = Callable[[Question, npt.NDArray[np.int64], npt.NDArray[np.int64], Settings], Array]
 
 
-def linear(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], seed: int, s: Settings) -> Array:
+def linear(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:
     """Return probabilities of ridge logistic regressions, one per class, on standardised vectors.
 
     Strength is chosen by cross-validation over patients from 60 pictures on; below, it is 10. With fewer pictures than features the
     problem is solved in the space the pictures span, which has the same solution.
     """
-    x = q.vectors.astype(np.float64)
+    x = question.vectors.astype(np.float64)
     mean, spread = x[learn].mean(0), x[learn].std(0) + 1e-6
     x = (x - mean) / spread / math.sqrt(x.shape[1])
     if x.shape[1] > len(learn):
         _, _, basis = np.linalg.svd(x[learn], full_matrices=False)
         x = x @ basis.T
-    events = (q.labels[learn][:, None] == np.arange(q.classes)).astype(np.float64)
+    events = (question.labels[learn][:, None] == np.arange(question.classes)).astype(np.float64)
     # Features have length one, not one each: the strengths that are tried are scaled with them.
     x = x * 10
     ridge = 10.0
     if len(learn) >= 60:
-        ridge = best_ridge(x[learn], events, np.unique(q.groups[learn], return_inverse=True)[1])
-    logits = np.empty((len(ask), q.classes))
-    for k in range(q.classes):
+        ridge = best_ridge(x[learn], events, np.unique(question.groups[learn], return_inverse=True)[1])
+    logits = np.empty((len(ask), question.classes))
+    for k in range(question.classes):
         weights, bias = ridge_logistic(x[learn], events[:, k], ridge=ridge)
         logits[:, k] = x[ask] @ weights + bias
     p: Array = 1 / (1 + np.exp(-logits))
     return p / p.sum(1, keepdims=True)
 
 
-def knn(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], seed: int, s: Settings) -> Array:
+def knn(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:
     """Return votes of the nearest pictures by cosine, weighted by exp(similarity / 0.07)."""
-    x = q.vectors.astype(np.float64)
+    x = question.vectors.astype(np.float64)
     x = x - x[learn].mean(0)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     similarity = x[ask] @ x[learn].T
-    k = min(s.neighbours, len(learn))
+    k = min(settings.neighbours, len(learn))
     nearest = np.argsort(-similarity, 1, kind="stable")[:, :k]
     weight = np.exp((np.take_along_axis(similarity, nearest, 1) - 1) / 0.07)
-    votes = np.zeros((len(ask), q.classes))
-    for c in range(q.classes):
-        votes[:, c] = (weight * (q.labels[learn][nearest] == c)).sum(1)
+    votes = np.zeros((len(ask), question.classes))
+    for c in range(question.classes):
+        votes[:, c] = (weight * (question.labels[learn][nearest] == c)).sum(1)
     # A class without a neighbour is unlikely, not impossible.
-    votes += 1e-3 * votes.sum(1, keepdims=True) / q.classes + 1e-30
+    votes += 1e-3 * votes.sum(1, keepdims=True) / question.classes + 1e-30
     return votes / votes.sum(1, keepdims=True)
 
 
@@ -154,17 +156,19 @@ class AttentiveHead(nn.Module):
         return self.linear(self.last(heard[:, 0]))
 
 
-def attentive(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], seed: int, s: Settings) -> Array:
+def attentive(
+    question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings
+) -> Array:
     """Return probabilities of an attentive head on the tokens of the untouched encoder."""
-    if q.tokens is None:
-        q.tokens = _tokens(q, s)
-    tokens = q.tokens
-    torch.manual_seed(seed)
-    head = AttentiveHead(tokens.shape[2], q.classes)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=s.learning_rate or 1e-3, weight_decay=0.05)
-    labels = torch.from_numpy(q.labels)
-    for step, rows in enumerate(_rows(learn, seed, s)):
-        _rate(optimizer, step, s.steps)
+    if question.tokens is None:
+        question.tokens = _tokens(question, settings)
+    tokens = question.tokens
+    torch.manual_seed(settings.seed)
+    head = AttentiveHead(tokens.shape[2], question.classes)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate or 1e-3, weight_decay=0.05)
+    labels = torch.from_numpy(question.labels)
+    for step, rows in enumerate(_rows(learn, settings)):
+        _rate(optimizer, step, settings.steps)
         loss = nn.functional.cross_entropy(head(tokens[rows].float()), labels[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -176,11 +180,13 @@ def attentive(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int
 
 
 @torch.no_grad()
-def _tokens(q: Question, s: Settings) -> Tensor:
-    encoder = copy.deepcopy(q.encoder).eval().to(s.device)
+def _tokens(question: Question, settings: Settings) -> Tensor:
+    encoder = copy.deepcopy(question.encoder).eval().to(settings.device)
     parts = []
-    for start in range(0, len(q.pictures), _BATCH):
-        f = encoder.encode(q.images(np.arange(start, min(start + _BATCH, len(q.pictures)))).to(s.device))
+    for start in range(0, len(question.pictures), _BATCH):
+        f = encoder.encode(
+            question.images(np.arange(start, min(start + _BATCH, len(question.pictures)))).to(settings.device)
+        )
         found = f.tokens if f.tokens is not None else f.maps[-1].flatten(2).transpose(1, 2)
         parts.append(found.half().cpu())
     return torch.cat(parts)
@@ -201,50 +207,54 @@ class _Answering(nn.Module):
         return self.head(self.last(self.encoder.encode(images).pooled))
 
 
-def finetune(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], seed: int, s: Settings) -> Array:
+def finetune(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:
     """Return probabilities after training every weight; layers near the input move less."""
-    torch.manual_seed(seed)
-    model = _Answering(copy.deepcopy(q.encoder).requires_grad_(True), q.classes)
-    groups = decayed_groups(model, rate=s.learning_rate or 5e-4, decay=s.layer_decay, weight_decay=0.05)
-    return _trained(q, model, groups, learn, ask, seed, s)
+    torch.manual_seed(settings.seed)
+    model = _Answering(copy.deepcopy(question.encoder).requires_grad_(True), question.classes)
+    groups = decayed_groups(model, rate=settings.learning_rate or 5e-4, decay=settings.layer_decay, weight_decay=0.05)
+    return _trained(question, model, groups, learn, ask, settings)
 
 
-def lora(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], seed: int, s: Settings) -> Array:
+def lora(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:
     """Return probabilities after training low-rank adapters and the head."""
-    torch.manual_seed(seed)
-    encoder = add_lora(copy.deepcopy(q.encoder), rank=s.lora_rank)
-    model = _Answering(encoder, q.classes)
-    groups = decayed_groups(model, rate=s.learning_rate or 1e-3, decay=1.0, weight_decay=0.0)
-    return _trained(q, model, groups, learn, ask, seed, s)
+    torch.manual_seed(settings.seed)
+    encoder = add_lora(copy.deepcopy(question.encoder), rank=settings.lora_rank)
+    model = _Answering(encoder, question.classes)
+    groups = decayed_groups(model, rate=settings.learning_rate or 1e-3, decay=1.0, weight_decay=0.0)
+    return _trained(question, model, groups, learn, ask, settings)
 
 
-def bitfit(q: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], seed: int, s: Settings) -> Array:
+def bitfit(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:
     """Return probabilities after training biases and the head only."""
-    torch.manual_seed(seed)
-    encoder = copy.deepcopy(q.encoder)
+    torch.manual_seed(settings.seed)
+    encoder = copy.deepcopy(question.encoder)
     biases = 0
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(name.endswith("bias"))
         biases += name.endswith("bias")
     if not biases:
         raise InvalidInput("this encoder has no biases to train.", hint="Use --protocol lora.")
-    model = _Answering(encoder, q.classes)
-    groups = decayed_groups(model, rate=s.learning_rate or 1e-3, decay=1.0, weight_decay=0.0)
-    return _trained(q, model, groups, learn, ask, seed, s)
+    model = _Answering(encoder, question.classes)
+    groups = decayed_groups(model, rate=settings.learning_rate or 1e-3, decay=1.0, weight_decay=0.0)
+    return _trained(question, model, groups, learn, ask, settings)
 
 
-def _trained(q: Question, model: _Answering, groups: list[Any], learn: Any, ask: Any, seed: int, s: Settings) -> Array:
-    model.to(s.device)
+def _trained(
+    question: Question, model: _Answering, groups: list[Any], learn: Any, ask: Any, settings: Settings
+) -> Array:
+    model.to(settings.device)
     optimizer = torch.optim.AdamW(groups)
-    labels = torch.from_numpy(q.labels)
-    first = round(s.frozen_share * s.steps)
-    for step, rows in enumerate(_rows(learn, seed, s)):
-        _rate(optimizer, step, s.steps)
-        stored = torch.from_numpy(np.ascontiguousarray(q.pictures[rows]))
-        generator, _ = generators_of(seed, step)
-        images = normalise_images(augment(stored, q.wanted.size, generator=generator, strength=0.5), q.wanted)
+    labels = torch.from_numpy(question.labels)
+    first = round(settings.frozen_share * settings.steps)
+    for step, rows in enumerate(_rows(learn, settings)):
+        _rate(optimizer, step, settings.steps)
+        stored = torch.from_numpy(np.ascontiguousarray(question.pictures[rows]))
+        generator, _ = generators_of(settings.seed, step)
+        images = normalise_images(
+            augment(stored, question.wanted.size, generator=generator, strength=0.5), question.wanted
+        )
         model.train()
-        loss = nn.functional.cross_entropy(model(images.to(s.device)), labels[rows].to(s.device))
+        loss = nn.functional.cross_entropy(model(images.to(settings.device)), labels[rows].to(settings.device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if step < first:
@@ -256,18 +266,18 @@ def _trained(q: Question, model: _Answering, groups: list[Any], learn: Any, ask:
     parts = []
     with torch.no_grad():
         for start in range(0, len(ask), _BATCH):
-            images = q.images(ask[start : start + _BATCH]).to(s.device)
+            images = question.images(ask[start : start + _BATCH]).to(settings.device)
             parts.append(((model(images).softmax(1) + model(images.flip(3)).softmax(1)) / 2).cpu())
     return torch.cat(parts).double().numpy()
 
 
-def _rows(learn: npt.NDArray[np.int64], seed: int, s: Settings) -> list[npt.NDArray[np.int64]]:
+def _rows(learn: npt.NDArray[np.int64], settings: Settings) -> list[npt.NDArray[np.int64]]:
     """Return the pictures of each step: permutations one after the other, so that all are seen equally often."""
-    generator = np.random.default_rng([seed, 5])
-    size = min(s.batch_size, len(learn))
-    need = s.steps * size
+    generator = np.random.default_rng([settings.seed, 5])
+    size = min(settings.batch_size, len(learn))
+    need = settings.steps * size
     order = np.concatenate([generator.permutation(learn) for _ in range(need // len(learn) + 1)])
-    return list(order[:need].reshape(s.steps, size))
+    return list(order[:need].reshape(settings.steps, size))
 
 
 def _rate(optimizer: torch.optim.Optimizer, step: int, total: int) -> None:
