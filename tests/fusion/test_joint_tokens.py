@@ -104,3 +104,49 @@ def test_a_table_beside_patches_is_one_token_and_wrong_weights_are_refused(check
         fusions.create(
             "joint_tokens", dims={"cfp": 16}, tasks={}, embed_dim=16, depth=3, num_heads=2, weights=checkpoint[1]
         )
+
+
+def test_five_modalities_pretrained_then_fine_tuned_on_drawn_eyes_answer_from_any_subset(tmp_path):
+    from dataclasses import replace
+
+    from fundusion.datasets.folder import discover
+    from fundusion.datasets.synthetic import write_cohort
+    from fundusion.train import train
+    from fundusion.train.config import FitConfig, parse_config
+    from fundusion.train.pretrain import PretrainConfig, pretrain
+
+    manifest = write_cohort(tmp_path / "eyes", 24, seed=4, size=64, modalities=("cfp", "oct", "ffa"), missing=0.3)
+    records = []
+    for i, r in enumerate(discover([manifest])):
+        images = dict(r.images)
+        # The drawer has no ultra-wide-field and no external pictures; photographs stand in for them in some eyes.
+        if "cfp" in images and i % 2:
+            images |= {"uwf": images["cfp"], "external": images["cfp"]}
+        records.append(replace(r, images=images, split=None))
+    fit = FitConfig(epochs=2, batch_size=4, warmup_steps=2, ema=0.0)
+    pretrain(records, tmp_path / "run", config=PretrainConfig(
+        objective="multimae", model="eyefm.test", options={"image_size": 64}, modalities=FIVE, train=fit))  # fmt: skip
+    weights = str(tmp_path / "run")
+    config = parse_config({
+        "data": {"side": 64, "validation_fraction": 0.3},
+        "network": {
+            "encoders": {m: {"name": "eyefm.patches", "size": "test", "modality": m, "weights": weights, "image_size": 64}
+                         for m in FIVE},
+            "fusion": {"name": "joint_tokens", "depth": 2, "num_heads": 2, "weights": weights},
+            "embed_dim": 16, "modality_dropout": 0.75,
+        },
+        "tasks": {"dr_grade": {}}, "augment": {"strength": 0.2},
+        "train": {"epochs": 1, "batch_size": 4, "warmup_steps": 2},
+    })  # fmt: skip
+    train(records, tmp_path / "tuned", config=config)
+    network, _ = load_network(tmp_path / "tuned" / "model")
+    images = {m: torch.rand(2, 3, 64, 64) for m in FIVE}
+    answers = set()
+    with torch.no_grad():
+        for size in range(1, 6):
+            for subset in combinations(FIVE, size):
+                output = network(batch_of(images, {m: torch.full((2,), m in subset) for m in FIVE}))
+                assert bool(torch.isfinite(output.logits["dr_grade"]).all())
+                answers.add(round(output.logits["dr_grade"][0, 0].item(), 6))
+    # 31 subsets, each with an answer of its own.
+    assert len(answers) == 31

@@ -131,3 +131,41 @@ def test_short_names_and_refusals(records, tmp_path):
     ):
         with pytest.raises(InvalidInput, match=words):
             prepare_pretraining(records, tmp_path, config_of("mae", **changes), quiet)
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_at_a_random_step_changes_no_bit(tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    from fundusion.datasets.synthetic import write_cohort
+
+    manifest = write_cohort(tmp_path / "eyes", 24, seed=2, size=64, modalities=("cfp",))
+
+    def start(folder):
+        command = [
+            sys.executable, "-m", "fundusion", "pretrain", "--objective", "ibot", "--model", "visionfm.test", "--data", manifest,
+            "--epochs", "8", "--batch-size", "4", "--image-size", "64", "--head", "64,32,16", "--out", folder,
+        ]  # fmt: skip
+        return subprocess.Popen(
+            [str(c) for c in command], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL
+        )
+
+    assert start(tmp_path / "whole").wait() == 0
+    chance, kills = np.random.default_rng(), 0
+    for wanted in (2, 6):
+        process = start(tmp_path / "torn")
+        pointer = tmp_path / "torn" / "checkpoint.json"
+        while process.poll() is None:
+            if pointer.is_file() and json.loads(pointer.read_text())["epoch"] >= wanted:
+                time.sleep(float(chance.random()) * 0.05)
+                process.send_signal(signal.SIGKILL)
+                kills += process.wait() == -signal.SIGKILL
+            time.sleep(0.005)
+    assert start(tmp_path / "torn").wait() == 0
+    assert kills >= 1
+    one, two = (load_state(tmp_path / d / "encoder.safetensors") for d in ("whole", "torn"))
+    assert all(torch.equal(one[k], two[k]) for k in one)
