@@ -19,6 +19,7 @@ from ..core.table import TableSchema
 from ..core.tasks import Task
 from ..core.vocabulary import TABLE
 from ..layers.lora import add_lora, merge_lora
+from ..layers.rates import depth_of, layer_of
 from ..network import MultimodalNetwork, build_network, load_network
 from ..objectives.classification import head_loss
 from ..objectives.multitask import Multitask
@@ -99,21 +100,29 @@ class Run:
         return validation_score(model, self.data, self.held_out, size=size, device=device)
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return parameter groups: weight decay on matrices only; encoders have their own rate."""
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        """Return parameter groups: weight decay on matrices only; encoders have their own rate, which may fall by layer."""
+        settings = self.settings
+        groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = {}
         named = [*self.network.named_parameters(prefix="network"), *self.auxiliary.named_parameters(prefix="auxiliary")]
         for name, parameter in named:
             if parameter.requires_grad:
                 is_encoder = name.startswith("network.encoders.") and not name.startswith(f"network.encoders.{TABLE}.")
-                groups.setdefault((is_encoder, parameter.ndim > 1), []).append(parameter)
+                below = self._below(name) if is_encoder and settings.layer_decay < 1 else 0
+                groups.setdefault((is_encoder, below, parameter.ndim > 1), []).append(parameter)
         return [
             {
                 "params": parameters,
-                "weight_decay": self.settings.weight_decay if matrix else 0.0,
-                "factor": self.settings.encoder_rate if is_encoder else 1.0,
+                "weight_decay": settings.weight_decay if matrix else 0.0,
+                "factor": settings.encoder_rate * settings.layer_decay**below if is_encoder else 1.0,
             }
-            for (is_encoder, matrix), parameters in sorted(groups.items(), key=lambda g: g[0])
+            for (is_encoder, below, matrix), parameters in sorted(groups.items(), key=lambda g: g[0])
         ]
+
+    def _below(self, name: str) -> int:
+        """Return how many layers lie between a parameter of an encoder and its end."""
+        _, _, modality, inner = name.split(".", 3)
+        depth = depth_of(n for n, _ in self.network.encoders[modality].named_parameters())
+        return depth + 1 - layer_of(inner, depth)
 
     def finish(self, model: Any, epochs: int) -> None:
         """Calibrate on the held-out patients and write the model: with early stopping the best, else the last."""
