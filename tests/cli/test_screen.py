@@ -1,5 +1,7 @@
 """What a person sees: errors with a code and a way out, progress that ends, tables."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from fundusion.cli import screen
@@ -38,6 +40,15 @@ def test_progress_without_a_terminal_ends_with_the_total(capsys):
         for i in range(1, 6):
             show(i, 5, {"rejected": 1})
     assert capsys.readouterr().err.strip().splitlines()[-1] == "studies: 5 of 5 rejected 1"
+
+
+def test_progress_of_unknown_length_names_no_total(capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 6.0])
+    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with screen.progress("rows") as show:
+        show(2000, 0)
+        show(4000, 0)
+    assert capsys.readouterr().err == "rows: 4000\n"
 
 
 def test_a_table_shows_every_cell_and_nothing_for_none(capsys):

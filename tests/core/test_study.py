@@ -92,3 +92,22 @@ def test_planes_of_a_16_bit_volume_are_scaled_not_clipped():
 )
 def test_zero_is_a_value(value, missing):
     assert is_missing(value) is missing
+
+
+def test_masks_are_frozen_paths_by_structure():
+    import pickle
+
+    record = StudyRecord(study_id="1", masks={"vessels": ["/a/v.gif"], "disc": []})
+    assert dict(record.masks) == {"vessels": ("/a/v.gif",)}
+    with pytest.raises(TypeError):
+        record.masks["cup"] = ("/a/c.png",)
+    assert pickle.loads(pickle.dumps(record)).masks == record.masks
+    assert dict(StudyRecord(study_id="1").masks) == {}
+
+
+def test_places_of_b_scans_are_one_line_each():
+    volume = np.zeros((5, 16, 16), np.uint8)
+    assert Image(pixels=volume, modality="oct", frame_lines=np.zeros((5, 4)), device="Topcon").device == "Topcon"
+    with pytest.raises(InvalidInput) as error:
+        Image(pixels=volume, modality="oct", frame_lines=np.zeros((4, 4)))
+    assert error.value.code == "image.frame_lines"

@@ -73,3 +73,41 @@ def test_bad_columns_are_refused():
         TableSchema(columns=(Column(name="a"), Column(name="a")))
     with pytest.raises(InvalidInput):
         TableSchema.fit([{"age": None}], names=["age"])
+
+
+BOUNDS = [{"crp": 1.0}, {"crp": "<0.5"}, {"crp": 3.0}, {"crp": ">200"}]
+
+
+def test_bounds_are_refused_without_a_rule_and_never_make_words_of_a_column():
+    with pytest.raises(InvalidInput) as error:
+        TableSchema.fit(BOUNDS)
+    assert error.value.code == "table.censored"
+    with pytest.raises(InvalidInput) as error:
+        Column(name="crp").encode("<0.5")
+    assert error.value.code == "table.censored"
+
+
+def test_a_rule_makes_numbers_of_bounds_and_travels_with_the_schema():
+    schema = TableSchema.fit(BOUNDS, censored={"crp": "bound"})
+    column = TableSchema.from_dict(json.loads(json.dumps(schema.to_dict()))).columns[0]
+    assert (column.kind, column.mean) == ("number", pytest.approx((1 + 0.5 + 3 + 200) / 4))
+    assert column.encode(">200") == column.encode(200)
+    missing = TableSchema.fit(BOUNDS, censored={"crp": "missing"})
+    assert missing.columns[0].mean == 2.0
+    assert missing.columns[0].encode("<0.5") is None
+    with pytest.raises(InvalidInput):
+        Column(name="crp", censored="guess")
+
+
+def test_a_column_of_bounds_only_is_no_column():
+    with pytest.raises(InvalidInput) as error:
+        TableSchema.fit([{"crp": "<1"}], censored={"crp": "missing"})
+    assert error.value.code == "table.empty_column"
+
+
+def test_known_units_apply_without_a_schema():
+    schema = TableSchema.fit([{"glucose": 5.0}, {"glucose": 9.0}])
+    assert schema.columns[0].unit == "mmol/L"
+    with pytest.raises(InvalidInput) as error:
+        schema.encode({"glucose": 126})
+    assert error.value.code == "table.range"

@@ -1,11 +1,14 @@
 """Whatever a person points at becomes records in a fixed order with names of their own."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from fundusion.core.errors import FundusionError
 from fundusion.core.vocabulary import Laterality
+from fundusion.datasets import folder
 from fundusion.datasets.folder import discover
 
 
@@ -63,3 +66,66 @@ def test_nothing_usable_is_an_error_with_a_way_out(tmp_path):
 def test_a_public_set_is_recognised_by_its_layout(data_root):
     records = discover([data_root / "idrid_grading"])
     assert all("dr_grade" in r.labels for r in records)
+
+
+def test_a_set_is_read_with_its_labels_and_what_does_not_fit_is_said(fake_of, trees):
+    tree = fake_of("idrid")
+    trees.picture(tree.stray)
+    tree.listed.unlink()
+    found = discover([tree.base.parent])
+    assert {r.study_id for r in found} == {"train_IDRiD_001", "train_IDRiD_002"}
+    assert [r.code for r in found.rejected] == ["file.missing"]
+    notes = " ".join(found.notes)
+    for text in (
+        "was read as idrid",
+        "1 listed files are missing",
+        "1 files that no table lists",
+        "FLAIR",
+        "saw this set in training",
+    ):
+        assert text in notes
+
+
+def test_drawn_truth_is_not_taken_for_photographs(fake_of):
+    tree = fake_of("chase_db1")
+    assert len(discover([tree.base])) == tree.records
+
+
+def test_a_folder_of_two_sets_is_not_guessed(fake_of):
+    fake_of("hrf")
+    base = fake_of("fives").base.parent
+    found = discover([base])
+    assert all(not r.labels for r in found)
+    assert "fits several sets (fives, hrf)" in " ".join(found.notes)
+
+
+def test_a_set_whose_table_is_damaged_gives_its_pictures(fake_of):
+    tree = fake_of("airogs")
+    (tree.base / "train_labels.csv").write_bytes(b"challenge_id,class\nTRAIN000000,NRG\n" + b"\0")
+    found = discover([tree.base])
+    assert len(found) == 2
+    assert all(not r.labels for r in found)
+    assert "cannot be read as that" in " ".join(found.notes)
+
+
+def test_other_parts_of_the_same_set_are_named(trees, tmp_path):
+    for name in ("idrid", "idrid.segmentation"):
+        trees.build(name, tmp_path)
+    found = discover([tmp_path])
+    assert len(found) == 3
+    assert "it also holds idrid.segmentation" in found.notes
+
+
+def test_a_vendor_file_with_both_eyes_is_one_study_per_eye(tmp_path, monkeypatch):
+    (tmp_path / "scan.E2E").write_bytes(b"content is read by the reader")
+    (tmp_path / "broken.vol").write_bytes(b"nothing of that kind")
+    real = folder.eyes_of
+    both = (Laterality.RIGHT, Laterality.LEFT, Laterality.RIGHT)
+    monkeypatch.setattr(folder, "eyes_of", lambda path: both if Path(path).suffix == ".E2E" else real(path))
+    found = discover([tmp_path])
+    assert [(r.study_id, r.laterality) for r in found] == [
+        ("scan.E2E_OD", Laterality.RIGHT),
+        ("scan.E2E_OS", Laterality.LEFT),
+    ]
+    assert all(r.images == {"oct": (str(tmp_path / "scan.E2E"),)} for r in found)
+    assert [(r.study_id, r.code) for r in found.rejected] == [("broken.vol", "oct.damaged")]

@@ -1,52 +1,71 @@
-"""IDRiD grading: names of the two parts collide, headers have a trailing space."""
+"""IDRiD: names of the two parts collide, headers have stray spaces, points are (row, column)."""
 
 from pathlib import Path
 
-import pytest
-
-from fundusion.core.errors import ReadError
 from fundusion.datasets.idrid import idrid
 
 
-def as_downloaded(tmp_path):
-    base = tmp_path / "B. Disease Grading"
-    for part in ("a. Training Set", "b. Testing Set"):
-        folder = base / "1. Original Images" / part
-        folder.mkdir(parents=True)
-        (folder / "IDRiD_001.jpg").write_bytes(part.encode())
-    (base / "2. Groundtruths").mkdir()
-    head = "Image name,Retinopathy grade,Risk of macular edema ,,,\n"
-    truths = base / "2. Groundtruths"
-    (truths / "a. IDRiD_Disease Grading_Training Labels.csv").write_text(head + "IDRiD_001,3,2,,,\n,,,,,\n")
-    (truths / "b. IDRiD_Disease Grading_Testing Labels.csv").write_text(head + "IDRiD_001,0,0,,,\n")
-    return tmp_path
+def test_equal_names_of_the_parts_stay_apart(read):
+    records, _ = read("idrid")
+    train, test = records["train_IDRiD_001"], records["test_IDRiD_001"]
+    assert (train.split, train.labels["dr_grade"], train.labels["dme_risk"]) == ("train", 3.0, 2.0)
+    assert (test.split, test.labels["dr_grade"], test.labels["dme_risk"]) == ("test", 0.0, 0.0)
+    assert train.images["cfp"] != test.images["cfp"]
+    assert "b. Testing Set" in test.images["cfp"][0]
 
 
-def test_equal_names_of_the_parts_stay_apart(tmp_path):
-    records = idrid(as_downloaded(tmp_path))
-    assert [(r.study_id, r.split, r.labels["dr_grade"], r.labels["dme_risk"]) for r in records] == [
-        ("train_IDRiD_001", "train", 3.0, 2.0),
-        ("test_IDRiD_001", "test", 0.0, 0.0),
-    ]
-    contents = [Path(r.images["cfp"][0]).read_bytes() for r in records]
-    assert contents == [b"a. Training Set", b"b. Testing Set"]
-    assert [r.study_id for r in idrid(tmp_path, split="test")] == ["test_IDRiD_001"]
-
-
-def test_a_grade_says_of_other_diseases_only_what_it_says(tmp_path):
-    sick, well = (r.labels["disease"] for r in idrid(as_downloaded(tmp_path)))
-    assert sick == {"D": 1.0, "N": 0.0}
+def test_a_grade_says_of_other_diseases_only_what_it_says(read):
+    records, _ = read("idrid", split="train")
+    assert records["train_IDRiD_001"].labels["disease"] == {"D": 1.0, "N": 0.0}
     # No retinopathy is not yet a normal eye.
-    assert well == {"D": 0.0}
+    assert records["train_IDRiD_002"].labels["disease"] == {"D": 0.0}
 
 
-def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(ReadError, match="IDRiD") as caught:
-        idrid(tmp_path)
-    assert caught.value.code == "dataset.layout"
+def test_a_lesion_without_a_file_is_absent_and_od_is_the_disc(read):
+    records, _ = read("idrid.segmentation")
+    assert set(records["IDRiD_01"].masks) == {"MA", "SE", "disc"}
+    assert set(records["IDRiD_55"].masks) == {"MA", "disc"}
+    assert (records["IDRiD_01"].split, records["IDRiD_55"].split) == ("train", "test")
 
 
-def test_the_real_set(data_root):
-    records = idrid(data_root / "idrid_grading")
-    assert len({r.study_id for r in records}) == len(records) > 300
-    assert {r.labels["dr_grade"] for r in records} == {0.0, 1.0, 2.0, 3.0, 4.0}
+def test_points_are_row_and_column(read):
+    records, _ = read("idrid.localization")
+    # X is 2924 and Y is 1345 in the table.
+    assert records["train_IDRiD_001"].labels == {"disc_centre_px": (1345.0, 2924.0), "fovea_px": (1347.0, 1895.0)}
+    assert records["test_IDRiD_001"].labels["fovea_px"] == (1488.0, 2207.0)
+
+
+def test_half_a_point_is_contradictory(fake_of, trees):
+    from fundusion.datasets.idrid import idrid_localization
+
+    base = fake_of("idrid.localization").base
+    place = base / "2. Groundtruths" / "2. Fovea Center Location" / "IDRiD_Fovea_Center_Testing Set_Markups.csv"
+    trees.table(place, [["Image No", "X", "Y"], ["IDRiD_001", 2207, ""]])
+    reading = idrid_localization(base, split="test")
+    assert "fovea_px" not in reading[0].labels
+    assert any("IDRiD_001" in what for _, what in reading.contradictory)
+
+
+def test_the_whole_download_holds_three_sets(tmp_path, trees):
+    from fundusion.datasets._recognise import recognise, the_set_of
+
+    for name in ("idrid", "idrid.segmentation", "idrid.localization"):
+        trees.build(name, tmp_path)
+    assert recognise(tmp_path) == ["idrid", "idrid.localization", "idrid.segmentation"]
+    assert the_set_of(tmp_path)[0] == "idrid"
+    assert len(idrid(tmp_path)) == 3
+
+
+def test_real_grades(real):
+    reading = real("idrid", "idrid_grading")
+    assert len(reading) == 361
+    assert reading.counts()["label dr_grade"] == {"0": 118, "1": 17, "2": 118, "3": 65, "4": 43}
+    assert reading.missing == reading.unlisted == reading.contradictory == ()
+    assert all(Path(p).is_file() for r in reading for p in r.images["cfp"])
+
+
+def test_real_lesions(real):
+    reading = real("idrid.segmentation", "idrid_seg")
+    assert len(reading) == 51
+    assert reading.counts()["mask"]["SE"] < 51
+    assert reading.missing == reading.unlisted == ()

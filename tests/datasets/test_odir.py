@@ -13,7 +13,7 @@ from fundusion.readers import read_study
 def as_downloaded(tmp_path):
     """Trap: BOM in the first header, full-width commas, several files of one patient, keywords per eye."""
     (tmp_path / "Training Images").mkdir()
-    for name in ("1_left.jpg", "1_right.jpg", "2_left.jpg"):
+    for name in ("1_left.jpg", "1_right.jpg", "2_left.jpg", "2_right.jpg"):
         (tmp_path / "Training Images" / name).write_bytes(b"")
     columns = ["ID", "Patient Age", "Patient Sex", "Left-Fundus", "Right-Fundus", "Left-Diagnostic Keywords",
                "Right-Diagnostic Keywords", "N", "D"]  # fmt: skip
@@ -71,6 +71,21 @@ def test_keywords(keywords, grade, letters):
     assert {k for k, v in letters_of(found).items() if v} == set(letters)
 
 
+def test_the_challenge_layout(read):
+    """A workbook beside nested folders; smaller copies are not taken; the test part has no labels."""
+    records, _ = read("odir")
+    assert records["0_left"].labels["findings"] == ("cataract",)
+    assert "ODIR-5K_Training_Dataset" in records["0_left"].images["cfp"][0]
+    assert (records["937_left"].split, dict(records["937_left"].labels)) == ("test", {})
+    assert records["937_left"].patient_id == "937"
+
+
+def test_a_listed_eye_without_a_picture_is_missing(tmp_path):
+    (as_downloaded(tmp_path) / "Training Images" / "2_right.jpg").unlink()
+    reading = odir(tmp_path)
+    assert (len(reading), reading.missing) == (3, ("2_right.jpg",))
+
+
 def test_another_folder_is_refused_with_what_was_looked_for(tmp_path):
     with pytest.raises(ReadError, match="ODIR") as caught:
         odir(tmp_path)
@@ -78,24 +93,26 @@ def test_another_folder_is_refused_with_what_was_looked_for(tmp_path):
     assert "labels.csv" in caught.value.hint
 
 
-@pytest.fixture(scope="module")
-def real(data_root):
+@pytest.fixture
+def odir_images(data_root):
     if not (data_root / "odir" / "labels.csv").is_file():
         pytest.skip("no ODIR images in the data folder")
     return odir(data_root / "odir")
 
 
-def test_keywords_never_enter_as_input(real):
+def test_keywords_never_enter_as_input(odir_images):
     """They are the labels in words: a report or table with them would leak the answer."""
-    assert len(real) > 1000
-    assert all(r.report is None for r in real)
-    assert {k for r in real for k in r.metadata} == {"age", "sex"}
-    words = {w for r in real for w in r.labels["findings"]}
+    assert len(odir_images) > 1000
+    assert all(r.report is None for r in odir_images)
+    assert {k for r in odir_images for k in r.metadata} == {"age", "sex"}
+    words = {w for r in odir_images for w in r.labels["findings"]}
     assert len(words) > 20
-    assert not [v for r in real for v in r.metadata.values() if isinstance(v, str) and v not in ("female", "male")]
+    assert not [
+        v for r in odir_images for v in r.metadata.values() if isinstance(v, str) and v not in ("female", "male")
+    ]
 
 
-def test_a_trained_network_sees_no_keyword_either(real):
+def test_a_trained_network_sees_no_keyword_either(odir_images):
     """The whole way to the network: text is absent, the table has two cells, whatever the labels say."""
     from dataclasses import replace
 
@@ -105,14 +122,14 @@ def test_a_trained_network_sees_no_keyword_either(real):
     from fundusion.network import build_network
     from fundusion.transforms.prepared import prepare_study
 
-    schema = TableSchema.fit([r.metadata for r in real[:200]])
+    schema = TableSchema.fit([r.metadata for r in odir_images[:200]])
     network = build_network(
         {"cfp": "contrast_resnet.test", "table": "tabular.test", "text": "hashing.test"}, "gated",
         {"disease": STANDARD_TASKS["disease"]}, table=schema, embed_dim=8, seed=0,
     )  # fmt: skip
-    study = read_study(real[0])
+    study = read_study(odir_images[0])
     batch = make_batch(network, [prepare_study(study, network.spec.inputs, schema=schema)])
-    stripped = read_study(replace(real[0], labels={}))
+    stripped = read_study(replace(odir_images[0], labels={}))
     other = make_batch(network, [prepare_study(stripped, network.spec.inputs, schema=schema)])
     assert dict(zip(batch.modalities, batch.present[0].tolist(), strict=True)) == {
         "cfp": True,
@@ -135,10 +152,27 @@ def test_the_shipped_recipe_reads_photograph_age_and_sex_only():
     assert config.tasks["findings"].auxiliary
 
 
-def test_labels_of_the_real_set_follow_from_its_keywords(real):
+def test_labels_of_the_real_set_follow_from_its_keywords(odir_images):
     wrong = [
         r.study_id
-        for r in real
+        for r in odir_images
         if r.labels["findings"] and letters_of(r.labels["findings"])["D"] != r.labels["disease"]["D"]
     ]
-    assert len(wrong) <= 0.02 * len(real)
+    assert len(wrong) <= 0.02 * len(odir_images)
+
+
+def test_the_mirror_with_two_tables(tmp_path, trees):
+    """`full_df.csv` lists fewer patients than the workbook deeper down, and repeats each for both eyes."""
+    inner = tmp_path / "ODIR-5K" / "ODIR-5K"
+    head = ["ID", "Left-Fundus", "Right-Fundus", "Left-Diagnostic Keywords", "Right-Diagnostic Keywords"]
+    line = ["1", "1_left.jpg", "1_right.jpg", "normal fundus", "glaucoma"]
+    other = ["2", "2_left.jpg", "2_right.jpg", "drusen", "cataract"]
+    for name in ("1_left", "1_right", "2_left", "2_right"):
+        trees.picture(inner / "Training Images" / f"{name}.jpg")
+    trees.picture(tmp_path / "preprocessed_images" / "1_left.jpg")
+    trees.table(tmp_path / "full_df.csv", [head, line, line])
+    assert [r.study_id for r in odir(tmp_path)] == ["1_left", "1_right"]
+    trees.table(inner / "data.xlsx", [head, line, other])
+    reading = odir(tmp_path)
+    assert [r.study_id for r in reading] == ["1_left", "1_right", "2_left", "2_right"]
+    assert reading.unlisted == ()

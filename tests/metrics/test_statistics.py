@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from fundusion.metrics import statistics as s
-from fundusion.metrics.classification import Undefined
+from fundusion.metrics.classification import Undefined, expected_calibration_error
 
 
 def mean_of(values):
@@ -84,3 +84,21 @@ def test_delong_agrees_with_the_mann_whitney_kernel_and_with_the_bootstrap(gener
     boot = s.bootstrap(s.SortedAuroc(y, score), [str(i) for i in range(240)], generator=np.random.default_rng(0))
     assert (found.high - found.low) == pytest.approx(boot.high - boot.low, rel=0.2)
     assert isinstance(s.delong_variance([1, 0, 0], [1, 2, 3]), Undefined)
+
+
+def test_the_unbiased_interval_holds_its_own_value():
+    """Every resample of a calibration error of a calibrated forecast is larger than the error of the sample."""
+    rng = np.random.default_rng(3)
+    p = rng.random(400)
+    y = (rng.random(400) < p).astype(float)
+    groups = [str(i) for i in range(400)]
+
+    def error(w):
+        return expected_calibration_error(y, p, weight=w)
+
+    plain = s.bootstrap(error, groups, generator=np.random.default_rng(0))
+    shifted = s.bootstrap(error, groups, generator=np.random.default_rng(0), unbias=True)
+    assert plain.value == shifted.value
+    assert shifted.low <= shifted.value <= shifted.high
+    assert shifted.low >= 0
+    assert shifted.low < plain.low

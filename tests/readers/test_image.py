@@ -229,3 +229,16 @@ def test_files_that_are_none(tmp_path):
 def test_several_pages_are_not_one_photograph(tmp_path):
     tifffile.imwrite(tmp_path / "e.tif", np.zeros((3, 64, 64), np.uint8), photometric="minisblack")
     assert refused(tmp_path / "e.tif") == "image.many_pages"
+
+
+def test_a_tiff_that_lost_strips_is_refused_and_not_shown_black(tmp_path, capfd):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((64, 64), 200, np.uint8), photometric="minisblack", rowsperstrip=8)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    # Tag 279, StripByteCounts, becomes one that nobody knows.
+    at = content.index((279).to_bytes(2, "little"))
+    content[at : at + 2] = (65000).to_bytes(2, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ReadError) as caught:
+        read_image(tmp_path / "a.tif")
+    assert caught.value.code == "image.corrupt"
+    assert capfd.readouterr().err == ""

@@ -101,8 +101,9 @@ def test_an_uncertain_encoding_is_refused():
     [
         ("14,5", "table.decimal_comma"),
         ("1,450", "table.decimal_comma"),
-        ("<0.5", "table.censored"),
-        ("> 200", "table.censored"),
+        ("1 450", "table.decimal_comma"),
+        ("1e999", "table.not_a_number"),
+        ("#DIV/0!", "table.formula"),
     ],
 )
 def test_numbers_that_read_two_ways_are_refused(tmp_path, cell, code):
@@ -183,3 +184,29 @@ def test_a_table_without_rows_types_not_read_and_files_not_there(tmp_path):
     assert code_of(tmp_path / "none.csv") == "file.missing"
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
     assert code_of(tmp_path / "t.parquet") == "manifest.damaged"
+
+
+def test_drawn_truth_and_points(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "study_id,cfp,mask.vessels,mask.disc,label.fovea_px\n1,a.jpg,m/v.gif|m/w.gif,,12.5|30\n2,b.jpg,,,\n"
+    )
+    first, second = read_manifest(path)
+    assert dict(first.masks) == {"vessels": (str(tmp_path / "m/v.gif"), str(tmp_path / "m/w.gif"))}
+    assert first.labels == {"fovea_px": (12.5, 30.0)}
+    assert dict(second.masks) == dict(second.labels) == {}
+
+
+@pytest.mark.parametrize("cell", ["12", "1|2|3", "a|b"])
+def test_half_a_point_is_refused(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(f"study_id,cfp,label.fovea_px\n1,a.jpg,{cell}\n")
+    with pytest.raises(InvalidInput, match="a point is") as caught:
+        read_manifest(tmp_path / "t.csv")
+    assert caught.value.code == "label.unknown"
+
+
+def test_truth_outside_the_folder_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("study_id,cfp,mask.disc\n1,a.jpg,../x.png\n")
+    with pytest.raises(InvalidInput) as caught:
+        read_manifest(tmp_path / "t.csv")
+    assert caught.value.code == "manifest.path"

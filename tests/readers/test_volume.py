@@ -56,3 +56,23 @@ def test_a_gap_sizes_that_differ_and_damage_are_refused(tmp_path, slices):
     (tmp_path / "c.tif").write_bytes((tmp_path / "c.tif").read_bytes()[:9000])
     assert code_of(tmp_path / "c.tif") == "image.corrupt"
     assert code_of(tmp_path / "none.tif") == "file.missing"
+
+
+def test_what_is_no_file_and_what_is_too_large_in_a_folder(tmp_path, slices, monkeypatch):
+    import os
+
+    folder = folder_of(tmp_path, slices)
+    monkeypatch.setattr("fundusion.readers.volume.MAX_BYTES", 3000)
+    assert code_of(folder) == "image.too_large"
+    monkeypatch.undo()
+    (folder / "slice_3.png").unlink()
+    # Reading from it would wait for ever.
+    os.mkfifo(folder / "slice_3.png")
+    assert code_of(folder) == "file.not_a_file"
+
+
+def test_a_gap_of_any_width_costs_nothing(tmp_path, slices):
+    folder = folder_of(tmp_path, slices[:3], numbers=[1, 2, 10**15])
+    with pytest.raises(ReadError, match="first 3") as caught:
+        read_volume(folder)
+    assert caught.value.code == "volume.gap"

@@ -61,6 +61,11 @@ def test_cells_are_shown_with_units_and_missing_ones_as_missing():
     assert [(r.name, r.text) for r in rows] == [("Age", "61 years"), ("Hba1c", "missing")]
 
 
+def test_a_bound_has_a_unit_and_a_word_in_its_place_has_none():
+    words = [document(metadata={"age": cell}).table[0].text for cell in ("<0.5", "counting fingers", 61.0)]
+    assert words == ["<0.5 years", "counting fingers", "61 years"]
+
+
 def test_pictures_with_a_map_are_shown_twice_and_contributions_are_grouped():
     e = Explanation(
         task="disease", target="G", method="cam", heatmaps={"cfp": (np.ones((64, 64), np.float32),)}, shapley={"cfp": 0.3},

@@ -9,11 +9,13 @@ import torch
 
 from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import ImageInput
+from fundusion.core.study import StudyRecord
 from fundusion.core.table import TableSchema
 from fundusion.core.tasks import STANDARD_TASKS, Regression
+from fundusion.core.vocabulary import Laterality
 from fundusion.datasets.folder import discover
 from fundusion.train.config import TaskConfig, parse_config
-from fundusion.train.data import load_records, prepare_set, resolve_tasks, training_counts
+from fundusion.train.data import _file_digest, load_records, prepare_set, resolve_tasks, training_counts
 
 INPUTS = {"cfp": ImageInput(size=48), "oct": ImageInput(size=32, channels=1, mean=(0.5,), std=(0.25,))}
 
@@ -132,3 +134,41 @@ def test_a_configuration_without_studies_is_refused():
     config = parse_config({"network": {"encoders": {"cfp": "resnet.18"}}, "tasks": {"dr_grade": {}}})
     with pytest.raises(InvalidInput, match="no studies"):
         load_records(config.data)
+
+
+def test_studies_that_a_public_set_lists_and_lacks_count_as_rejected(tmp_path):
+    """A half-unpacked download must run into `max_rejected`, not train on what happens to be there."""
+    from fundusion.train.config import DataConfig
+    from fundusion.train.data import load_records
+
+    (tmp_path / "train_images").mkdir()
+    (tmp_path / "train_images" / "a.png").write_bytes(b"x")
+    (tmp_path / "train.csv").write_text("id_code,diagnosis\na,1\nb,2\n")
+    found = load_records(DataConfig.model_validate({"sets": [{"name": "aptos", "root": str(tmp_path)}]}))
+    assert [r.study_id for r in found] == ["aptos/a"]
+    assert [(r.code, r.origin) for r in found.rejected] == [("file.missing", "train_images/b.png")]
+
+
+def test_one_file_of_both_eyes_gives_each_its_own_pictures_from_the_cache_too(tmp_path):
+    volume = np.zeros((1, 40, 48), np.uint8)
+    stored = {"right_eye": volume + 60, "left_eye": volume + 200}
+    np.savez(tmp_path / "eyes.npz", **stored)
+    records = [
+        StudyRecord(study_id=key, images={"oct": (f"{tmp_path / 'eyes.npz'}#{key}",)})
+        for key in ("right_eye", "left_eye")
+    ]
+    inputs = {"oct": INPUTS["oct"]}
+    plain = prepare_set(records, inputs)
+    assert not np.array_equal(plain.images["oct"][0], plain.images["oct"][1])
+    for _ in range(2):
+        cached = prepare_set(records, inputs, cache=tmp_path / "cache")
+        assert np.array_equal(cached.images["oct"], plain.images["oct"])
+    right, left = (
+        StudyRecord(study_id=e.name, laterality=e, images={"oct": ("both.e2e",)})
+        for e in (Laterality.RIGHT, Laterality.LEFT)
+    )
+    (tmp_path / "both.e2e").write_bytes(b"two eyes")
+    path = str(tmp_path / "both.e2e")
+    assert _file_digest(path, right) != _file_digest(path, left)
+    (tmp_path / "a.png").write_bytes(b"one eye")
+    assert _file_digest(str(tmp_path / "a.png"), right) == _file_digest(str(tmp_path / "a.png"), left)

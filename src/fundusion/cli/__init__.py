@@ -9,6 +9,7 @@ import typer
 from .adapt import adapt
 from .analysis import analyze, demo
 from .data import check, draw
+from .datasets import app as datasets_app
 from .networks import embed, evaluate, models, predict, train
 from .pretrain import pretrain
 from .screen import fail
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for verb in (analyze, demo, check, draw, pretrain, adapt, train, evaluate, predict, embed, models):
     app.command()(verb)
+app.add_typer(datasets_app)
 
 
 def version(value: bool) -> None:

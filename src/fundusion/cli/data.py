@@ -15,6 +15,13 @@ def check(
     *,
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="Schema of the table: types, units, missing codes.")] = None,
+    propose: Annotated[
+        Path | None, typer.Option(help="Propose a schema from the cells; writes this TOML file.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text table, when it is not certain.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a text table, when it is not certain.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of a workbook with several.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the whole answer as JSON.")] = None,
     fit_quality: Annotated[
         Path | None,
@@ -31,11 +38,19 @@ def check(
       fundusion check studies.csv
 
       fundusion check labelled.csv --fit-quality our_quality.json
+
+      fundusion check clinic.xlsx --propose schema.toml
+
+      fundusion check clinic.xlsx --schema schema.toml
     """
     try:
-        from ..datasets.folder import discover
+        from .tables import options_of, read_table
+        from .tables import propose as propose_schema
 
-        found = discover([manifest], columns=columns, root=root)
+        options = options_of(encoding, delimiter, sheet)
+        if propose is not None:
+            raise typer.Exit(propose_schema(manifest, propose, options))
+        found = read_table(manifest, columns=columns, root=root, schema=schema, options=options)
         if fit_quality is not None:
             _fit_quality(list(found), fit_quality)
             return
@@ -46,14 +61,13 @@ def check(
             audit = check_records(list(found), progress=show)
         rejected = [(r.origin, r.code, r.message) for r in found.rejected]
         say(f"{len(found)} studies, {audit.patients} patients, {audit.files} files")
+        for note in found.notes[:20]:
+            say(f"- {note}")
         table([(k, v) for k, v in audit.modalities.items()], ("modality", "studies"))
         for name, counts in audit.labels.items():
             table([(k, v) for k, v in counts.items()], (f"label {name}", "studies"))
         problems = [*audit.problems(), *(f"{o}: {c}: {m}" for o, c, m in rejected)]
-        for line in problems[:40]:
-            say(f"! {line}")
-        if len(problems) > 40:
-            say(f"! ... and {len(problems) - 40} more" + ("" if out else " (give --out to have all)"))
+        _say_problems(problems, complete=out is not None)
         if out is not None:
             write_json(out, {**audit.to_dict(), "rejected_rows": [list(r) for r in rejected]})
             say(f"Written: {out}")
@@ -66,6 +80,13 @@ def check(
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+
+
+def _say_problems(problems: list[str], *, complete: bool) -> None:
+    for line in problems[:40]:
+        say(f"! {line}")
+    if len(problems) > 40:
+        say(f"! ... and {len(problems) - 40} more" + ("" if complete else " (give --out to have all)"))
 
 
 def _fit_quality(records: list, target: Path) -> None:

@@ -91,7 +91,21 @@ def evaluate(
             raise
         raise typer.Exit(fail(error)) from None
     _show_metrics(page.parent / "metrics.json")
+    if split != "held_out":
+        _warn_of_overlap(model, manifest)
     say(f"Open:     {page.absolute()}")
+
+
+def _warn_of_overlap(model: str, manifest: Path) -> None:
+    """Say when a public set that is evaluated was, or is part of, training data of the network."""
+    from ..datasets._overlap import overlap
+    from ..datasets._recognise import the_set_of
+    from ..shipped import shipped_facts
+
+    name = the_set_of(manifest)[0] if manifest.is_dir() else None
+    trained = [str(s.get("name")) for s in shipped_facts(model).get("split", {}).get("sets", [])]
+    for sentence in overlap(name, trained) if name else ():
+        say(f"! {sentence}")
 
 
 def _show_metrics(path: Path) -> None:

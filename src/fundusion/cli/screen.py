@@ -13,7 +13,7 @@ INTERNAL, USAGE, REJECTED, REFUSED, EXHAUSTED = 1, 2, 3, 4, 5
 
 
 class Report(Protocol):
-    """Called with what is done, the total, and counts to show."""
+    """Called with what is done, the total (0 when it is not known), and counts to show."""
 
     def __call__(self, done: int, total: int, counts: Mapping[str, Any] | None = None) -> None: ...
 
@@ -90,7 +90,7 @@ def progress(title: str) -> Iterator[Report]:
             task = bar.add_task(title, total=None, note="")
 
             def show(done: int, total: int, counts: Mapping[str, Any] | None = None) -> None:
-                bar.update(task, completed=done, total=total, note=_counts(counts))
+                bar.update(task, completed=done, total=total or None, note=_counts(counts))
 
             yield show
         return
@@ -100,13 +100,14 @@ def progress(title: str) -> Iterator[Report]:
     def line(done: int, total: int, counts: Mapping[str, Any] | None = None) -> None:
         nonlocal last, first
         now = time.monotonic()
-        if now - last < 5 and done < total:
+        if now - last < 5 and (done < total or not total):
             first = first or done
             return
         last = now
         rate = (done - first) / max(now - began, 1e-6)
         left = f", about {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        print_error(f"{title}: {done} of {total}{left} {_counts(counts)}".rstrip())
+        of = f" of {total}" if total else ""
+        print_error(f"{title}: {done}{of}{left} {_counts(counts)}".rstrip())
 
     yield line
 

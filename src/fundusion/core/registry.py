@@ -72,6 +72,37 @@ class Card:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCard(Card):
+    """Facts about a public set; the licence of the pictures is `license`, not that of the code that reads them.
+
+    Args:
+        labels: Task name to what its values mean.
+        masks: Structure to what the grey levels of its files mean.
+        images: Number of pictures or volumes as published; None when no number is published.
+        patients: Number of patients as published; None when the set does not tell.
+        license: Terms of the pictures.
+        ask: Where to ask for the set.
+        layout: What a folder needs to be read as this set; part of the message when it is not.
+        splits: Parts that the publisher made.
+        contained_in: Sets that hold all of this one.
+        contains: Sets that are parts of this one.
+        overlaps: Sets that share some pictures with this one.
+    """
+
+    labels: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
+    images: int | None = None
+    patients: int | None = None
+    license: str = ""
+    ask: str = ""
+    layout: str = ""
+    splits: tuple[str, ...] = ()
+    contained_in: tuple[str, ...] = ()
+    contains: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = ()
+
+
 class Registry:
     """Names of one kind of component.
 

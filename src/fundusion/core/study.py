@@ -50,6 +50,9 @@ class Image:
         laterality: The eye the file itself names (DICOM tag), to be compared with the record.
         notes: Codes of harmless oddities found in reading, such as `image.missing_eoi` or `orientation.mirrored`.
         digest: SHA-256 of the bytes of the file it came from, hexadecimal.
+        device: Maker and model of the camera, such as "Topcon DRI OCT Triton"; never a serial number.
+        frame_lines: For a volume, `(D, 4)` float64: row and column of the first A-scan of each B-scan on the localiser
+            image, row and column of the last, in pixels of that image; None when the file does not tell.
     """
 
     pixels: npt.NDArray[Any]
@@ -59,6 +62,8 @@ class Image:
     laterality: Laterality | None = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    device: str | None = None
+    frame_lines: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         _check_modalities({self.modality: None})
@@ -74,6 +79,11 @@ class Image:
             raise InvalidInput("planar pixels must be uint8; scale 16-bit data first.", code="image.dtype")
         if self.spacing_um is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing_um):
             raise InvalidInput(f"spacing must be positive and finite, got {self.spacing_um}.", code="image.spacing")
+        if self.frame_lines is not None and self.frame_lines.shape != (len(pixels), 4):
+            raise InvalidInput(
+                f"frame_lines of {len(pixels)} B-scans must have shape ({len(pixels)}, 4), got {self.frame_lines.shape}.",
+                code="image.frame_lines",
+            )
 
     @property
     def is_volume(self) -> bool:
@@ -108,9 +118,14 @@ class StudyRecord:
         report: Written report, as given.
         metadata: Column name to string, float or None (missing).
         labels: Task name to value; an absent key means not annotated. A multi-label value maps label to 0, 1 or NaN.
+            A point such as `fovea_px` or `disc_centre_px` is (row, column) in pixels of the photograph as stored.
         visit: Name or date of the visit.
+        masks: Structure to absolute paths of drawn truth, several when a lesion or a second reader has several files:
+            `vessels`, `vessels_2nd`, `artery_vein`, `disc`, `cup`, `disc_cup`, `fov`, `MA`, `HE`, `EX`, `SE`, ...
+            What the grey levels mean is on the card of the set.
         split: "train", "val" or "test" when the manifest says so.
         origin: Where the record stands, for messages: "manifest.csv:12".
+        notes: What was converted in reading the row: "meta.hba1c: 53 mmol/mol -> 7.00044 %".
     """
 
     study_id: str
@@ -121,13 +136,16 @@ class StudyRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     visit: str | None = None
+    masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str | None = None
     origin: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_identity(self.study_id, self.patient_id, self.laterality)
         _check_modalities(self.images)
         object.__setattr__(self, "images", _frozen({m: tuple(p) for m, p in self.images.items() if p}))
+        object.__setattr__(self, "masks", _frozen({m: tuple(p) for m, p in self.masks.items() if p}))
         object.__setattr__(self, "metadata", _frozen(self.metadata))
         object.__setattr__(self, "labels", _frozen(self.labels))
 

@@ -10,32 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .bound import RULES, Bound, as_bound
 from .errors import InvalidInput
 from .study import is_missing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownColumn:
-    """Unit and plausible range of a quantity that clinics record."""
-
-    unit: str
-    low: float
-    high: float
-    title: str
-
-
-#: Quantities with a fixed unit. A value outside the range is refused: more often it is a wrong unit than a patient.
-KNOWN_COLUMNS: dict[str, KnownColumn] = {
-    "age": KnownColumn(unit="years", low=0, high=120, title="Age"),
-    "hba1c": KnownColumn(unit="%", low=3, high=20, title="HbA1c"),
-    "sbp": KnownColumn(unit="mmHg", low=50, high=280, title="Systolic pressure"),
-    "dbp": KnownColumn(unit="mmHg", low=20, high=180, title="Diastolic pressure"),
-    "iop": KnownColumn(unit="mmHg", low=1, high=80, title="Intraocular pressure"),
-    "duration": KnownColumn(unit="years", low=0, high=100, title="Duration of diabetes"),
-    "bmi": KnownColumn(unit="kg/m2", low=8, high=90, title="Body mass index"),
-    "axial_length": KnownColumn(unit="mm", low=15, high=40, title="Axial length"),
-    "pachymetry": KnownColumn(unit="um", low=250, high=900, title="Central corneal thickness"),
-}
+from .units import KNOWN_COLUMNS
 
 #: Words a table uses for one level; compared without case.
 LEVEL_WORDS: dict[str, dict[str, str]] = {
@@ -59,6 +37,7 @@ class Column:
         high: Greatest plausible value.
         mean: Mean over the training patients; standardises numbers.
         std: Standard deviation over the training patients.
+        censored: What a bound such as "<0.5" becomes: "bound", "half", "missing"; None and "keep" refuse it.
     """
 
     name: str
@@ -69,6 +48,7 @@ class Column:
     high: float | None = None
     mean: float = 0.0
     std: float = 1.0
+    censored: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("number", "category"):
@@ -77,6 +57,8 @@ class Column:
             raise InvalidInput(f"category column {self.name!r} needs levels.")
         if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
             raise InvalidInput(f"column {self.name!r} has mean {self.mean} and std {self.std}.")
+        if self.censored is not None and self.censored not in RULES:
+            raise InvalidInput(f"column {self.name!r} has censored = {self.censored!r}; use one of {RULES}.")
 
     def encode(self, value: Any) -> float | None:
         """Return the number a cell becomes, or None when it is missing.
@@ -97,6 +79,11 @@ class Column:
                     hint="Correct the cell, or leave it empty if the value is not known.",
                 )
             return float(index)
+        bound = as_bound(value) if isinstance(value, str) else None
+        if bound is not None:
+            value = self._resolve(bound)
+            if value is None:
+                return None
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -113,6 +100,14 @@ class Column:
                 hint="Check the unit of the column.",
             )
         return (number - self.mean) / self.std
+
+    def _resolve(self, bound: Bound) -> float | None:
+        try:
+            return bound.resolve(self.censored or "keep")
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"column {self.name!r} holds {error.message}", code=error.code, hint=error.hint
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +155,18 @@ class TableSchema:
         )
 
     @staticmethod
-    def fit(rows: Sequence[Mapping[str, Any]], *, names: Iterable[str] | None = None) -> TableSchema:
+    def fit(
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        names: Iterable[str] | None = None,
+        censored: Mapping[str, str] | None = None,
+    ) -> TableSchema:
         """Return a schema read off training rows: kinds, levels, means and deviations over known cells.
 
         Args:
             rows: Metadata of the training studies, one mapping each.
             names: Columns to use; None takes every column of which at least one cell is known.
+            censored: Column to the rule for its bounds ("<0.5"): "bound", "half", "missing". Without one they are refused.
 
         Example:
             >>> schema = TableSchema.fit([{"age": 40, "sex": "F"}, {"age": 60, "sex": "male"}, {"age": None}])
@@ -180,11 +181,19 @@ class TableSchema:
                 if names is not None:
                     raise InvalidInput(f"column {name!r} is empty in the training rows.", code="table.empty_column")
                 continue
-            columns.append(_fit_column(name, cells))
+            columns.append(_fit_column(name, cells, (censored or {}).get(name)))
         return TableSchema(columns=tuple(columns))
 
 
-def _fit_column(name: str, cells: list[Any]) -> Column:
+def _fit_column(name: str, cells: list[Any], censored: str | None) -> Column:
+    bounds = [b for c in cells if isinstance(c, str) and (b := as_bound(c)) is not None]
+    if bounds:
+        # A bound must not turn a column of numbers into one of words.
+        probe = Column(name=name, censored=censored)
+        cells = [c for c in cells if not (isinstance(c, str) and as_bound(c) is not None)]
+        cells += [n for n in (probe._resolve(b) for b in bounds) if n is not None]
+        if not cells:
+            raise InvalidInput(f"column {name!r} holds bounds only.", code="table.empty_column")
     numbers = []
     for cell in cells:
         try:
@@ -210,4 +219,5 @@ def _fit_column(name: str, cells: list[Any]) -> Column:
         high=known.high if known else None,
         mean=float(np.mean(numbers)),
         std=std if std > 1e-6 else 1.0,
+        censored=censored,
     )

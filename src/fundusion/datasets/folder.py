@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import FundusionError, InvalidInput, ReadError
 from ..core.registry import datasets
@@ -14,13 +15,15 @@ from ..readers.dicom import SUFFIXES as DICOM_SUFFIXES
 from ..readers.dicom import is_dicom, read_identity
 from ..readers.image import SUFFIXES as IMAGE_SUFFIXES
 from ..readers.manifest import SUFFIXES as TABLE_SUFFIXES
-from ..readers.manifest import Manifest, RejectedRow, read_manifest
+from ..readers.manifest import Manifest, RejectedRow, TableOptions, read_manifest
+from ..readers.oct import SUFFIXES as VENDOR_SUFFIXES
+from ..readers.oct import eyes_of
+from ._overlap import seen_by
+from ._recognise import the_set_of
 
 _EYE = re.compile(r"(?:^|[_\-. ])(left|right|od|os|l|r)$", re.IGNORECASE)
 _EYES = {"left": Laterality.LEFT, "os": Laterality.LEFT, "l": Laterality.LEFT,
          "right": Laterality.RIGHT, "od": Laterality.RIGHT, "r": Laterality.RIGHT}  # fmt: skip
-#: Read as a public set when the folder has its layout.
-_KNOWN_SETS = ("odir", "idrid", "aptos")
 
 
 def discover(
@@ -29,6 +32,9 @@ def discover(
     columns: str | Path | None = None,
     modality: str = "cfp",
     root: str | Path | None = None,
+    schema: str | Path | None = None,
+    options: TableOptions | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Manifest:
     """Return the records of everything that was given, in a fixed order, each with its own identifier.
 
@@ -37,6 +43,9 @@ def discover(
         columns: Column map for tables.
         modality: What loose pictures are.
         root: Folder that image paths of tables are relative to.
+        schema: Schema for tables (types, units, missing codes); goes instead of a column map.
+        options: Encoding, delimiter and sheet of tables where they are not certain.
+        progress: Called with the rows of a table that are done, now and then.
 
     Raises:
         InvalidInput: Nothing was given, or nothing usable was found (`input.empty`).
@@ -54,7 +63,15 @@ def discover(
         if path.is_dir():
             found = _folder(path, modality)
         elif path.suffix.lower() in TABLE_SUFFIXES:
-            found = read_manifest(path, columns=columns, root=root, on_bad_row="collect")
+            found = read_manifest(
+                path,
+                columns=columns,
+                schema=schema,
+                root=root,
+                on_bad_row="collect",
+                options=options,
+                progress=progress,
+            )
         else:
             found = _files([path], path.parent, modality, given=True)
         records += found
@@ -64,17 +81,54 @@ def discover(
         raise InvalidInput(
             "nothing usable was found.",
             code="input.empty",
-            hint=f"Read are {', '.join((*IMAGE_SUFFIXES, *DICOM_SUFFIXES, *TABLE_SUFFIXES))}.",
+            hint=f"Read are {', '.join((*IMAGE_SUFFIXES, *DICOM_SUFFIXES, *VENDOR_SUFFIXES, *TABLE_SUFFIXES))}.",
         )
     return Manifest(_unique(records), rejected=rejected, notes=notes)
 
 
 def _folder(folder: Path, modality: str) -> Manifest:
-    for name in _KNOWN_SETS:
+    name, fitting = the_set_of(folder)
+    if name is not None:
         try:
-            return Manifest(list(datasets.create(name, root=folder)), notes=[f"{folder.name!r} was read as {name}"])
-        except (FundusionError, KeyError, ValueError):
-            continue
+            found = _public_set(name, folder)
+            others = [n for n in fitting if n != name]
+            return _with_note(found, f"it also holds {', '.join(others)}") if others else found
+        except FundusionError as error:
+            # The layout is there but its tables are not what they should be: the pictures are still pictures.
+            found = _loose(folder, modality)
+            return _with_note(found, f"{folder.name!r} looks like {name}, but cannot be read as that: {error}")
+    found = _loose(folder, modality)
+    if fitting:
+        return _with_note(
+            found, f"{folder.name!r} fits several sets ({', '.join(fitting)}); its pictures were read without labels"
+        )
+    return found
+
+
+def _public_set(name: str, folder: Path) -> Manifest:
+    reading = datasets.create(name, root=folder)
+    notes = [f"{folder.name!r} was read as {name}", *reading.notes]
+    models = seen_by(name)
+    if models:
+        notes.append(
+            f"{', '.join(models)} saw this set in training: for these its numbers are not those of unseen eyes"
+        )
+    counts = {
+        "listed files are missing": len(reading.missing),
+        "files that no table lists were left out": len(reading.unlisted),
+        "rows contradict": len(reading.contradictory),
+    }
+    notes += [
+        f"{count} {what} (`fundusion datasets read {name}` names them)" for what, count in counts.items() if count
+    ]
+    return Manifest(list(reading), rejected=reading.rejected, notes=notes)
+
+
+def _with_note(found: Manifest, note: str) -> Manifest:
+    return Manifest(found.records, rejected=found.rejected, notes=[note, *found.notes])
+
+
+def _loose(folder: Path, modality: str) -> Manifest:
     files, skipped = _walk(folder)
     found = _files(files, folder, modality, given=False)
     notes = [*found.notes, *([f"{skipped} files of other types in {folder.name!r} were left out"] if skipped else [])]
@@ -101,7 +155,7 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.suffix.lower() in IMAGE_SUFFIXES and not _looks_like_folder(entry):
+            if entry.suffix.lower() in (*IMAGE_SUFFIXES, *VENDOR_SUFFIXES) and not _looks_like_folder(entry):
                 files.append(entry)
             elif entry.is_dir():
                 waiting.append(entry)
@@ -130,6 +184,11 @@ def _files(files: Sequence[Path], base: Path, modality: str, *, given: bool) -> 
                 continue
             key = (identity.patient, identity.series, identity.laterality.value if identity.laterality else None)
             groups.setdefault(key, []).append((path, identity.modality))
+        elif path.suffix.lower() in VENDOR_SUFFIXES:
+            try:
+                records += _scans(path, label)
+            except FundusionError as error:
+                rejected.append(_rejected(label, error))
         elif path.suffix.lower() in IMAGE_SUFFIXES or given:
             records.append(_photograph(path, label, modality))
     for (patient, series, eye), members in groups.items():
@@ -146,6 +205,20 @@ def _files(files: Sequence[Path], base: Path, modality: str, *, given: bool) -> 
             )
         )
     return Manifest(records, rejected=rejected)
+
+
+def _scans(path: Path, label: str) -> list[StudyRecord]:
+    """Return one record per eye that a vendor OCT file holds volumes of."""
+    eyes = dict.fromkeys(eyes_of(path))
+    return [
+        StudyRecord(
+            study_id=label if len(eyes) == 1 else f"{label}_{eye.value if eye else 'eye unknown'}",
+            laterality=eye,
+            images={"oct": (str(path.absolute()),)},
+            origin=label,
+        )
+        for eye in eyes
+    ]
 
 
 def _photograph(path: Path, label: str, modality: str) -> StudyRecord:

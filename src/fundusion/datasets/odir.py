@@ -5,24 +5,35 @@ The keywords *are* the labels. They are offered as `labels["findings"]` for auxi
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ..core.errors import ReadError
-from ..core.registry import Card, datasets
-from ..core.study import StudyRecord
+from ..core.registry import DatasetCard, datasets
 from ..core.vocabulary import ODIR_LABELS, Laterality
+from ._overlap import relations
+from ._reading import Collector, Reading, begin, eye_of
+from ._tables import Row, has_columns
+from ._tree import Folder, key_of, stem_of
 
-_CARD = Card(
+_CARD = DatasetCard(
     title="ODIR-5K (Peking University)",
     modalities=frozenset({"cfp", "table"}),
     paper="odir2019.grand-challenge.org",
-    weight_license=None,
-    notes="Research use only; images may not be published again.",
-    facts={"labels": {"disease": "N D G C A H M O per eye", "dr_grade": "0-4 where the keywords name it"}},
+    labels={
+        "disease": "N D G C A H M O of the eye, from its keywords (the table gives them per patient)",
+        "dr_grade": "ICDR 0-4 where the keywords name it",
+        "findings": "keywords of the eye without notes on the picture",
+    },
+    images=10000,
+    patients=5000,
+    license="research use only; images may not be published again",
+    ask="odir2019.grand-challenge.org",
+    layout="ODIR-5K_Training_Annotations*.xlsx (or data.xlsx, full_df.csv) beside the folders of images, or labels.csv with "
+    "images/.",
+    splits=("train", "test"),
+    notes="Keywords are the labels in words and never an input. Eyes of the test part have no labels.",
+    **relations("odir"),
 )
 
 #: Notes on the picture, not on the eye.
@@ -52,29 +63,51 @@ _LETTERS = (
 )
 
 
+_PATIENT_TABLES = ("*odir*annotation*.xlsx", "*odir*annotation*.csv", "data.xlsx", "full_df.csv")
+_KEYWORDS = "left diagnostic keywords"
+
+
+def _eye_table(folder: Folder) -> Path | None:
+    table = folder.file("labels.csv")
+    fits = folder.folder("images") is not None and has_columns(table, "image", "eye", "keywords")
+    return table if fits else None
+
+
+def _patient_table(folder: Folder) -> Path | None:
+    return next((p for p in folder.all(*_PATIENT_TABLES) if has_columns(p, "id", _KEYWORDS)), None)
+
+
+def _best_table(folder: Folder) -> Path | None:
+    """Return the workbook of all patients where there is one: `full_df.csv` of mirrors leaves patients out."""
+    tables = [path for here in folder.below(depth=3) if (path := _patient_table(here)) is not None]
+    return next((path for path in tables if path.suffix.casefold() == ".xlsx"), tables[0] if tables else None)
+
+
+def _fits(folder: Folder) -> bool:
+    return _eye_table(folder) is not None or _patient_table(folder) is not None
+
+
+LAYOUTS = {"odir": _fits}
+
+
 @datasets.register("odir", _CARD)
-def odir(root: str | Path, *, split: str | None = None) -> Sequence[StudyRecord]:
+def odir(root: str | Path, *, split: str | None = None) -> Reading:
     """Return one record per eye.
 
     Args:
         root: Folder as downloaded (or its parent), or one with `images/` and a `labels.csv` per eye.
-        split: "train" or "test" of the download; None takes what has labels.
+        split: "train" or "test" of the download; None takes all that is there.
 
     Raises:
         ReadError: No such layout; says what was looked for.
     """
-    base = Path(root)
-    per_eye = next((p for p in (base / "labels.csv", base / "odir" / "labels.csv") if p.is_file()), None)
-    if per_eye is not None and (per_eye.parent / "images").is_dir():
-        return list(_from_eye_table(per_eye))
-    tables = sorted(p for p in base.rglob("*") if p.suffix.lower() in (".xlsx", ".csv") and _is_patient_table(p))
-    if tables:
-        return list(_from_patient_table(tables[0], base))
-    raise ReadError(
-        f"{base.name!r} does not look like ODIR-5K.",
-        code="dataset.layout",
-        hint="Needed is ODIR-5K_Training_Annotations*.xlsx (or data.xlsx) beside the folders of images, or labels.csv with images/.",
-    )
+    found = begin(root, _fits, _CARD)
+    per_eye, per_patient = _eye_table(found.base), _best_table(found.base)
+    if per_eye is not None:
+        _read_eyes(found, per_eye)
+    elif per_patient is not None:
+        _read_patients(found, per_patient)
+    return found.done(split)
 
 
 def findings_of(keywords: str) -> tuple[str, ...]:
@@ -129,76 +162,76 @@ def letters_of(findings: Sequence[str]) -> dict[str, float]:
     return flags
 
 
-def _from_eye_table(path: Path) -> Iterator[StudyRecord]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for line, raw in enumerate(csv.DictReader(stream), 2):
-            row = {k.strip(): (v or "").strip() for k, v in raw.items() if k}
-            yield _record(
-                row,
-                image=path.parent / "images" / row["image"],
-                eye=Laterality.RIGHT if row["eye"].lower() == "right" else Laterality.LEFT,
-                flags={k: float(row[k]) for k in ODIR_LABELS},
-                origin=f"{path.name}:{line}",
-            )
+def _read_eyes(found: Collector, table: Path) -> None:
+    folder = found.base.folder("images")
+    files = folder.pictures() if folder else {}
+    for row in found.rows(table, needs=["image", "eye"]):
+        path = found.pick(files, stem_of(row["image"]), expected=f"images/{row['image']}")
+        if path is not None:
+            flags = {k: v for k in ODIR_LABELS if (v := found.grade(row, k, 1)) is not None}
+            stated = row.number("dr_grade_from_keywords")
+            _add(found, row, path, eye_of(row["eye"]), row["keywords"], flags=flags, grade=stated)
+    found.unlisted(files.values())
 
 
-def _record(
-    row: Mapping[str, Any], *, image: Path, eye: Laterality, flags: dict[str, float], origin: str
-) -> StudyRecord:
-    findings = findings_of(row.get("keywords", ""))
-    labels: dict[str, Any] = {"disease": flags, "findings": findings}
-    stated = str(row.get("dr_grade_from_keywords", "")).strip()
-    grade = float(stated) if stated else grade_of(findings)
-    if grade is not None:
-        labels["dr_grade"] = grade
-    age = str(row.get("age", "")).strip()
-    metadata = {"age": float(age) if age else None, "sex": str(row.get("sex", "")).strip().lower() or None}
-    return StudyRecord(
-        study_id=Path(image).stem,
-        patient_id=str(row["patient_id"]),
-        laterality=eye,
-        images={"cfp": (str(image),)},
-        metadata=metadata,
-        labels=labels,
-        origin=origin,
-    )
-
-
-def _is_patient_table(path: Path) -> bool:
-    name = path.name.lower()
-    return name == "data.xlsx" or ("odir" in name and "annotation" in name) or name == "full_df.csv"
-
-
-def _from_patient_table(path: Path, base: Path) -> Iterator[StudyRecord]:
+def _read_patients(found: Collector, table: Path) -> None:
     """Labels of the download are per patient; those of an eye come from its keywords."""
-    import polars
-
-    frame = (
-        polars.read_excel(path, infer_schema_length=0)
-        if path.suffix.lower() == ".xlsx"
-        else polars.read_csv(path, infer_schema=False)
-    )
-    files = {p.name.lower(): p for p in sorted(base.rglob("*.jpg"))}
+    train, test = _photographs(found.base)
     seen: set[str] = set()
-    for line, raw in enumerate(frame.iter_rows(named=True), 2):
-        row = {str(k).replace("\ufeff", "").strip(): (v or "").strip() for k, v in raw.items()}
-        for side, eye in (("Left", Laterality.LEFT), ("Right", Laterality.RIGHT)):
-            name = (row.get(f"{side}-Fundus") or f"{row['ID']}_{side.lower()}.jpg").lower()
-            if name in seen:
+    for row in found.rows(table, needs=["id", _KEYWORDS]):
+        for side in ("left", "right"):
+            name = row[f"{side} fundus"] or f"{row['id']}_{side}.jpg"
+            # `full_df.csv` repeats the line of a patient for each of the two eyes.
+            if key_of(name) in seen:
                 continue
-            seen.add(name)
-            keywords = row.get(f"{side}-Diagnostic Keywords", "")
+            seen.add(key_of(name))
+            path = found.pick(train, stem_of(name), expected=name)
+            if path is None:
+                continue
+            if path.stem.casefold().endswith(("_left", "_right")) and not path.stem.casefold().endswith(side):
+                found.contradiction(row.origin, f"{name} is listed as the {side} eye", lost=name)
+                continue
+            keywords = row[f"{side} diagnostic keywords"]
             findings = findings_of(keywords)
-            cells = {
-                "patient_id": row["ID"],
-                "age": row.get("Patient Age"),
-                "sex": row.get("Patient Sex"),
-                "keywords": keywords,
-            }
-            yield _record(
-                cells,
-                image=files.get(name, base / name),
-                eye=eye,
-                flags=letters_of(findings) if findings else dict.fromkeys(ODIR_LABELS, float("nan")),
-                origin=f"{path.name}:{line}",
-            )
+            flags = letters_of(findings) if findings else dict.fromkeys(ODIR_LABELS, float("nan"))
+            _add(found, row, path, eye_of(side), keywords, flags=flags, split="train")
+    for path in test.values():
+        patient, _, side = path.stem.rpartition("_")
+        found.add(
+            path.stem, images={"cfp": [path]}, patient_id=patient or None, laterality=eye_of(side), split="test",
+            origin=found.relative(path),
+        )  # fmt: skip
+    found.unlisted(train.values())
+
+
+def _photographs(base: Folder) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the pictures of the training and of the test part; made-smaller copies only when there is nothing else."""
+    train: dict[str, Path] = {}
+    test: dict[str, Path] = {}
+    smaller: dict[str, Path] = {}
+    for here in base.below(depth=4):
+        place = key_of(here.path.relative_to(base.path).as_posix())
+        into = smaller if "preprocessed" in place else test if "test" in place else train
+        for stem, path in here.pictures().items():
+            into.setdefault(stem, path)
+    return {**(smaller if not train else {}), **train}, test
+
+
+def _add(
+    found: Collector, row: Row, path: Path, eye: Laterality | None, keywords: str, *, flags: dict[str, float],
+    grade: float | None = None, split: str | None = None,
+) -> None:  # fmt: skip
+    findings = findings_of(keywords)
+    patient = row["patient_id"] or row["id"]
+    age = row.number("age") if "age" in row else row.number("patient age")
+    sex = row["sex"] or row["patient sex"]
+    found.add(
+        path.stem,
+        images={"cfp": [path]},
+        patient_id=patient or None,
+        laterality=eye,
+        metadata={"age": age, "sex": sex.lower() or None},
+        labels={"disease": flags, "findings": findings, "dr_grade": grade if grade is not None else grade_of(findings)},
+        split=split,
+        origin=row.origin,
+    )

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.complaints import complaints_of
 from ..core.errors import ReadError
 from ..core.study import Image
 
@@ -283,7 +284,7 @@ def _decode_tiff(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
     import tifffile
 
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as container:
+        with complaints_of("tifffile") as said, tifffile.TiffFile(io.BytesIO(data)) as container:
             pages = container.pages
             page: Any = pages[0]
             check_size(page.imagelength, page.imagewidth, name, limits)
@@ -300,6 +301,9 @@ def _decode_tiff(data: bytes, name: str, limits: ReadLimits, notes: list[str]) -
             extra = page.extrasamples
             palette = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
             ycc = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression != 7
+        if said or pixels.size == 0:
+            # The library shows black where strips are missing; that would be a picture of something else.
+            raise ReadError(f"{name!r} is damaged.", code="image.corrupt", hint="Copy the file again from its source.")
     except ReadError:
         raise
     except Exception as error:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.complaints import complaints_of
 from ..core.errors import ReadError
 from ..core.study import Image
 
@@ -35,7 +34,7 @@ def read_volume(path: str | Path, *, modality: str = "oct") -> Image:
 
 def _read_folder(folder: Path, modality: str) -> Image:
     files = sorted(
-        (f for f in folder.iterdir() if f.suffix.lower() in _PICTURES and not f.name.startswith(".")), key=_natural
+        (f for f in _entries(folder) if f.suffix.lower() in _PICTURES and not f.name.startswith(".")), key=_natural
     )
     if not files:
         raise ReadError(f"folder {folder.name!r} holds no B-scans.", code="volume.empty")
@@ -43,19 +42,42 @@ def _read_folder(folder: Path, modality: str) -> Image:
         raise ReadError(f"folder {folder.name!r} holds {len(files)} slices.", code="image.too_large")
     numbers = [int(m[-1]) for f in files if (m := re.findall(r"\d+", f.stem))]
     if len(numbers) == len(files) and len(set(numbers)) == len(numbers):
-        absent = sorted(set(range(min(numbers), max(numbers) + 1)) - set(numbers))
-        if absent:
+        whole = max(numbers) - min(numbers) + 1
+        if whole > len(numbers):
+            # Names may hold any number; the range they span is never made.
+            first = next(n + 1 for n, m in pairwise(sorted(numbers)) if m > n + 1)
             raise ReadError(
-                f"folder {folder.name!r} leaves out {len(absent)} of {max(numbers) - min(numbers) + 1} slices, first {absent[0]}.",
+                f"folder {folder.name!r} leaves out {whole - len(numbers)} of {whole} slices, first {first}.",
                 code="volume.gap",
                 hint="Copy the whole volume; a gap would shift every slice after it.",
             )
-    slices, digest = [], hashlib.sha256()
+    slices, digest, left = [], hashlib.sha256(), MAX_BYTES
     for file in files:
-        content = file.read_bytes()
+        content = _content(file, left)
+        left -= len(content)
         digest.update(content)
         slices.append(_slice(content, file.name))
     return _stack(slices, modality, folder.name, digest.hexdigest())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ReadError(f"folder {folder.name!r} cannot be read: {error.strerror}.", code="file.unreadable") from error
+
+
+def _content(file: Path, most: int) -> bytes:
+    try:
+        if not file.is_file():
+            raise ReadError(f"{file.name!r} is missing or no regular file.", code="file.not_a_file")
+        if file.stat().st_size > most:
+            raise ReadError(f"{file.name!r} is larger than is read.", code="image.too_large")
+        return file.read_bytes()
+    except ReadError:
+        raise
+    except OSError as error:
+        raise ReadError(f"{file.name!r} cannot be read: {error.strerror}.", code="file.unreadable") from error
 
 
 def _slice(content: bytes, name: str) -> np.ndarray[Any, Any]:
@@ -82,11 +104,9 @@ def _read_pages(path: Path, modality: str) -> Image:
 
     if not path.is_file():
         raise ReadError(f"{path.name!r} does not exist.", code="file.missing")
-    if path.stat().st_size > MAX_BYTES:
-        raise ReadError(f"{path.name!r} is larger than is read.", code="image.too_large")
-    content = path.read_bytes()
+    content = _content(path, MAX_BYTES)
     try:
-        with _complaints("tifffile") as said, tifffile.TiffFile(io.BytesIO(content)) as container:
+        with complaints_of("tifffile") as said, tifffile.TiffFile(io.BytesIO(content)) as container:
             pages: list[Any] = list(container.pages)
             if len(pages) > MAX_SLICES or sum(p.imagelength * p.imagewidth for p in pages) > 1 << 30:
                 raise ReadError(f"{path.name!r} holds more than is read.", code="image.too_large")
@@ -100,20 +120,6 @@ def _read_pages(path: Path, modality: str) -> Image:
         raise ReadError(f"{path.name!r} is cut or damaged.", code="image.corrupt") from error
     grey = [_grey(a, path.name) for a in arrays]
     return _stack(grey, modality, path.name, hashlib.sha256(content).hexdigest())
-
-
-@contextmanager
-def _complaints(name: str) -> Iterator[list[str]]:
-    """Collect what a library logs as an error instead of raising."""
-    said: list[str] = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger(name)
-    logger.addHandler(handler)
-    try:
-        yield said
-    finally:
-        logger.removeHandler(handler)
 
 
 def _grey(page: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.bound import as_bound
 from ..core.results import Explanation, StudyResult
 from ..core.study import Study, is_missing
 from ..core.tasks import Task
@@ -203,7 +204,9 @@ def _table_rows(study: Study, columns: Mapping[str, tuple[str, str | None]]) -> 
             rows.append(Row(name=title, text="missing", state="missing"))
         else:
             shown = f"{value:g}" if isinstance(value, float) else str(value)
-            rows.append(Row(name=title, text=f"{shown} {unit or ''}".strip()))
+            # A word in a column of numbers ("counting fingers") has no unit; a bound ("<0.5") has.
+            measured = isinstance(value, (int, float)) or as_bound(shown) is not None
+            rows.append(Row(name=title, text=f"{shown} {unit or ''}".strip() if measured else shown))
     return tuple(rows)
 
 

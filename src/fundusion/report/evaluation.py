@@ -15,7 +15,7 @@ from ..core.durable import write_json, write_text
 from ..core.errors import require
 from ..core.tasks import Task
 from ..metrics import classification as m
-from ..metrics.statistics import Estimate, SortedAuroc, bootstrap
+from ..metrics.statistics import SortedAuroc, bootstrap
 from .compose import DISCLAIMER
 from .render import environment, template_file, trusted
 
@@ -51,21 +51,23 @@ def evaluate_predictions(
     rows = np.asarray(answered & known, np.bool_)
     y, p, who = y[rows], p[rows], [g for g, r in zip(groups, rows, strict=True) if r]
 
-    def estimate(metric: Weighted) -> Estimate:
-        return bootstrap(metric, who, generator=np.random.default_rng(seed), n_resamples=n_resamples, n=len(who))
+    def estimate(name: str, metric: Weighted) -> dict[str, Any]:
+        generator, size = np.random.default_rng(seed), len(who)
+        unbias = name.endswith("ECE")
+        return bootstrap(metric, who, generator=generator, n_resamples=n_resamples, n=size, unbias=unbias).to_dict()
 
     if task.kind == "regression":
         found = {
             "mean absolute error": lambda w: m.mean_absolute_error(y, p[:, 0], weight=w),
             "R2": lambda w: m.r_squared(y, p[:, 0], weight=w),
         }
-        return {"metrics": {k: estimate(f).to_dict() for k, f in found.items()}, "labels": {}}
+        return {"metrics": {k: estimate(k, f) for k, f in found.items()}, "labels": {}}
     if task.kind == "multilabel":
         return _multilabel(task, y, p, thresholds or {}, estimate)
     if task.kind == "binary":
         cut = (thresholds or {}).get(task.labels[1], 0.5)
         metrics = _yes_no(y, p[:, 1], cut)
-        return {"metrics": {k: estimate(f).to_dict() for k, f in metrics.items()}, "labels": {}}
+        return {"metrics": {k: estimate(k, f) for k, f in metrics.items()}, "labels": {}}
     return _classes(task, y, p, estimate)
 
 
@@ -84,22 +86,22 @@ def _yes_no(y: Array, p: Array, threshold: float) -> dict[str, Weighted]:
 
 
 def _multilabel(
-    task: Task, y: Array, p: Array, thresholds: Mapping[str, float], estimate: Callable[[Weighted], Estimate]
+    task: Task, y: Array, p: Array, thresholds: Mapping[str, float], estimate: Callable[[str, Weighted], dict[str, Any]]
 ) -> dict[str, Any]:
     each = [_yes_no(y[:, k], p[:, k], thresholds.get(name, 0.5)) for k, name in enumerate(task.labels)]
 
     def mean_of(name: str) -> Weighted:
         return lambda w: m.macro([e[name](w) for e in each])
 
-    metrics = {f"macro {n}": estimate(mean_of(n)).to_dict() for n in ("AUROC", "AUPRC", "F1", "ECE")}
+    metrics = {f"macro {n}": estimate(f"macro {n}", mean_of(n)) for n in ("AUROC", "AUPRC", "F1", "ECE")}
     labels = {
-        name: {k: estimate(f).to_dict() for k, f in e.items()} | {"positive": int(np.nansum(y[:, i]))}
+        name: {k: estimate(k, f) for k, f in e.items()} | {"positive": int(np.nansum(y[:, i]))}
         for i, (name, e) in enumerate(zip(task.labels, each, strict=True))
     }
     return {"metrics": metrics, "labels": labels}
 
 
-def _classes(task: Task, y: Array, p: Array, estimate: Callable[[Weighted], Estimate]) -> dict[str, Any]:
+def _classes(task: Task, y: Array, p: Array, estimate: Callable[[str, Weighted], dict[str, Any]]) -> dict[str, Any]:
     count = len(task.labels)
     if task.kind == "ordinal":
         label = (np.cumsum(p, 1) < 0.5).sum(1).clip(0, count - 1).astype(np.float64)
@@ -120,9 +122,9 @@ def _classes(task: Task, y: Array, p: Array, estimate: Callable[[Weighted], Esti
     if task.kind == "ordinal":
         found["quadratic kappa"] = lambda w: m.quadratic_kappa(y, label, classes=count, weight=w)
         found["mean absolute error (grades)"] = lambda w: m.mean_absolute_error(y, label, weight=w)
-    labels = {k: {"AUROC": estimate(f).to_dict(), "positive": int(event(events[k][0]).sum())} for k, f in rocs.items()}
+    labels = {k: {"AUROC": estimate("AUROC", f), "positive": int(event(events[k][0]).sum())} for k, f in rocs.items()}
     return {
-        "metrics": {k: estimate(f).to_dict() for k, f in found.items()},
+        "metrics": {k: estimate(k, f) for k, f in found.items()},
         "labels": labels,
         "confusion": m.confusion_matrix(y, label, classes=count).astype(int).tolist(),
     }

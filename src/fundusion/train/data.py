@@ -21,8 +21,9 @@ from ..core.table import TableSchema
 from ..core.tasks import Task
 from ..core.vocabulary import TABLE, TEXT
 from ..datasets._splits import position_of
-from ..readers import read_study
+from ..readers import read_study, split_part
 from ..readers.manifest import Manifest, read_manifest
+from ..readers.oct import SUFFIXES as VENDOR_OCT
 from ..transforms.image import preprocessing_signature
 from ..transforms.prepared import prepare_study
 from ..transforms.targets import encode_label, encode_labels
@@ -149,6 +150,8 @@ def load_records(config: DataConfig) -> Manifest:
             )
             for r in found
         ]
+        # A set as downloaded says which of its listed studies are not usable: they count like rows that cannot be read.
+        rejected += getattr(found, "rejected", ())
     if config.manifest:
         table = read_manifest(config.manifest, columns=config.columns, root=config.root, on_bad_row="collect")
         records += table
@@ -296,10 +299,10 @@ def _pictures(
     paths = [p for m in inputs for p in record.images.get(m, ())]
     if (
         stores
-        and all(Path(p).is_file() for p in paths)
+        and all(split_part(p)[0].is_file() for p in paths)
         and len(paths) == sum(len(record.images.get(m, ())) for m in inputs)
     ):
-        content = "+".join(_file_digest(p) for p in paths)
+        content = "+".join(_file_digest(p, record) for p in paths)
         cached = {m: _cached(record, m, stores[m]) for m in inputs}
         if all(v is not None for v in cached.values()):
             return {m: list(v) for m, v in cached.items() if v is not None}, content
@@ -311,18 +314,25 @@ def _pictures(
         single = len(record.images.get(modality, ())) == len(found[modality])
         if single:
             store.put(
-                {_file_digest(p): x for p, x in zip(record.images.get(modality, ()), found[modality], strict=True)}
+                {
+                    _file_digest(p, record): x
+                    for p, x in zip(record.images.get(modality, ()), found[modality], strict=True)
+                }
             )
     return found, content
 
 
-def _file_digest(path: str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _file_digest(path: str, record: StudyRecord) -> str:
+    """Return what stands for the pixels of a path: the content, the part of it, and the eye where a file may hold both."""
+    file, part = split_part(path)
+    with open(file, "rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    eye = record.laterality.value if record.laterality and file.suffix.lower() in VENDOR_OCT else None
+    return "#".join(x for x in (content, part, eye) if x)
 
 
 def _cached(record: StudyRecord, modality: str, store: BlockStore) -> npt.NDArray[np.uint8] | None:
-    keys = [_file_digest(p) for p in record.images.get(modality, ())]
+    keys = [_file_digest(p, record) for p in record.images.get(modality, ())]
     if not all(k in store for k in keys):
         return None
     return store.get(keys).astype(np.uint8, copy=False)
