@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
+from ..layers.origins import origin_record
 from ..layers.plain_vit import PlainViT, as_map, resized_positions
 from ..layers.weights import LoadReport, fit_state, load_state
 
@@ -234,7 +235,7 @@ def base(*, weights: str | None = None, drop_path: float = 0.0, image_size: int 
     """Return the encoder (86.4 M parameters), with its classifier when `num_classes` is given."""
     model = DeepDR(PlainViT(image_size=image_size, drop_path=drop_path), num_classes)
     if weights:
-        load_deepdr(model, weights)
+        model.weights_record = origin_record(weights, load_deepdr(model, weights), None)
     return model
 
 
@@ -242,7 +243,7 @@ def segmenter(*, weights: str | None = None, image_size: int = 448, num_classes:
     """Return the lesion model (ViT-B/16, four heads)."""
     model = DeepDRSegmenter(PlainViT(image_size=image_size), num_classes)
     if weights:
-        load_deepdr(model, weights)
+        model.weights_record = origin_record(weights, load_deepdr(model, weights), None)
     return model
 
 
@@ -251,5 +252,5 @@ def test(*, weights: str | None = None, image_size: int = 64, num_classes: int =
     """Return the smallest legal configuration."""
     model = DeepDR(PlainViT(image_size=image_size, embed_dim=16, depth=2, num_heads=2), num_classes)
     if weights:
-        load_deepdr(model, weights)
+        model.weights_record = origin_record(weights, load_deepdr(model, weights), None)
     return model

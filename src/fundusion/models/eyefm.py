@@ -18,6 +18,7 @@ from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
 from ..layers.masking import patchify, standardised, unpatchify
+from ..layers.origins import origin_record
 from ..layers.plain_vit import as_map, make_blocks
 from ..layers.weights import LoadReport, fit_state, load_state
 
@@ -383,7 +384,7 @@ def _build(
 ) -> MultiMAE:
     body = MultiMAE(tuple(modalities or (modality,)), learned_positions=not decoder, **sizes)
     if weights:
-        load_multimae(body, weights)
+        body.weights_record = origin_record(weights, load_multimae(body, weights), None)
     return body
 
 
@@ -492,5 +493,5 @@ def patches(
         table, wanted = state.get("pos_emb"), model.adapter.pos_emb
         if table is not None and table.shape != wanted.shape:
             state["pos_emb"] = F.interpolate(table, size=wanted.shape[-2:], mode="bicubic", align_corners=False)
-        fit_state(model.adapter, state)
+        model.weights_record = origin_record(weights, fit_state(model.adapter, state), None)
     return model

@@ -20,10 +20,12 @@ from torch.nn import functional as F
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
+from ..layers.origins import origin_record
 from ..layers.plain_vit import PlainViT, PositionRule, as_map, resized_positions
 from ..layers.weights import LoadReport, fit_state, load_state
 
 _PAPER = "doi:10.1056/AIoa2300221"
+_LICENSE = "CC BY-NC 4.0; research and education only"
 Pool = Literal["last4_cls", "cls", "patch_mean"]
 _STATISTICS = {
     "cfp": ((0.42374, 0.26095, 0.12840), (0.29483, 0.20167, 0.13668)),
@@ -276,10 +278,14 @@ def load_visionfm(body: PlainViT, path: str) -> LoadReport:
 
 
 def _build(weights: str | None, drop_path: float, image_size: int, pool: Pool, position_rule: PositionRule) -> VisionFM:
-    body = PlainViT(image_size=image_size, drop_path=drop_path, position_rule=position_rule)
+    return _loaded(PlainViT(image_size=image_size, drop_path=drop_path, position_rule=position_rule), weights, pool)
+
+
+def _loaded(body: PlainViT, weights: str | None, pool: Pool) -> VisionFM:
+    model = VisionFM(body, pool=pool)
     if weights:
-        load_visionfm(body, weights)
-    return VisionFM(body, pool=pool)
+        model.weights_record = origin_record(weights, load_visionfm(body, weights), _LICENSE)
+    return model
 
 
 def _card(modality: str, title: str) -> Card:
@@ -290,7 +296,7 @@ def _card(modality: str, title: str) -> Card:
         modalities=frozenset({modality}),
         input=ImageInput(size=224, mean=mean, std=std),
         paper=_PAPER,
-        weight_license="CC BY-NC 4.0; research and education only",
+        weight_license=_LICENSE,
         training_data=("3.4 million private and public pictures of 560,457 people",),
         notes="Released weights are a file you bring: VFM_<Modality>_weights.pth. Squares are made without cutting.",
         facts={"pools": ["last4_cls", "cls", "patch_mean"]},
@@ -331,6 +337,4 @@ def test(
 ) -> VisionFM:
     """Return the smallest legal configuration."""
     body = PlainViT(image_size=image_size, embed_dim=16, depth=4, num_heads=2, position_rule=position_rule)
-    if weights:
-        load_visionfm(body, weights)
-    return VisionFM(body, pool=pool)
+    return _loaded(body, weights, pool)

@@ -220,15 +220,13 @@ def encoder_of(system: Any, objective: str) -> dict[str, torch.Tensor]:
 
 
 def full_name(name: str) -> str:
-    """Return the registered model a short name means: `vit.small` is `vit.small_16`.
+    """Return the registered model a short name means: `vit.small` is `vit.small_16`, whatever other patch sizes there are.
 
     Raises:
-        UnknownName: None or several, with the closest names.
+        UnknownName: No model of that name, with the closest names.
     """
-    known = models.names()
-    fitting = [n for n in known if n.startswith(name + "_")]
-    if name not in known and len(fitting) == 1:
-        return fitting[0]
+    if name not in models.names() and f"{name}_16" in models.names():
+        return f"{name}_16"
     models.card(name)
     return name
 
