@@ -19,7 +19,7 @@ from .core.table import TableSchema
 from .core.tasks import Task
 from .core.vocabulary import TABLE, TEXT, Modality
 from .layers.heads import Head
-from .layers.pooling import FramePool
+from .layers.pooling import FramePool, patches_by_study
 from .layers.weights import digest, fit_state, load_state, save_state
 
 FORMAT = 1
@@ -102,7 +102,8 @@ class MultimodalNetwork(nn.Module):
             else:
                 _need_role(modality, name, card.roles, {TEXT: "encode_text", TABLE: "encode_table"}[modality])
             more = {"schema": spec.table} if modality == TABLE else {}
-            encoder = models.create(name, **{k: v for k, v in options.items() if k not in _INPUT_OPTIONS}, **more)
+            chosen = {k: v for k, v in options.items() if k not in _INPUT_OPTIONS}
+            encoder = models.create(name, **_pretrained(chosen, name), **more)
             self.encoders[modality] = encoder
             if getattr(encoder, "weights_record", None):
                 self.origins[modality] = {"model": name, **encoder.weights_record}
@@ -151,6 +152,8 @@ class MultimodalNetwork(nn.Module):
         images, owner = batch.images[modality], batch.owner[modality]
         vectors = Features(pooled=images) if images.ndim == 2 else self.image_vectors(modality, images)
         pooled, attention, tokens, token_mask = self.pools[modality](vectors.pooled, owner, len(batch))
+        if getattr(self.encoders[modality], "gives_patches", False) and vectors.tokens is not None:
+            tokens, token_mask = patches_by_study(vectors.tokens, owner, len(batch))
         return Features(
             pooled=pooled,
             tokens=tokens,
@@ -232,6 +235,28 @@ def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:
     if "image_size" in options:
         changes["size"] = int(options["image_size"])
     return replace(base, **changes)
+
+
+def _pretrained(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return options with the folder of `fundusion pretrain` replaced by the encoder in it."""
+    folder = Path(options["weights"]) if options.get("weights") else None
+    if folder is None or not (folder / "encoder.json").is_file():
+        return options
+    facts = json.loads((folder / "encoder.json").read_text("utf-8"))
+    weights = folder / "encoder.safetensors"
+    # Another size of the family is refused by its shapes.
+    if facts["model"].partition(".")[0] != name.partition(".")[0]:
+        raise IncompatibleWeights(
+            f"the encoder in {folder.name!r} is a {facts['model']!r}, asked for was {name!r}.",
+            hint=f"Use name = {facts['model']!r}.",
+        )
+    if not weights.is_file() or digest(weights) != facts["sha256"]:
+        raise IncompatibleWeights(
+            f"encoder.safetensors of {folder.name!r} is missing or damaged.",
+            code="model.digest",
+            hint="Train it again.",
+        )
+    return {**options, "weights": str(weights)}
 
 
 def _need_role(modality: str, name: str, roles: frozenset[str], role: str) -> None:
@@ -374,10 +399,11 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
             code="model.digest",
             hint="The file was damaged or exchanged; get it again.",
         )
-    # The saved tensors are all there is to load: files that encoders once started from may be gone.
-    plain = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
-    network = MultimodalNetwork(replace(spec, encoders=plain))
-    network.spec = replace(network.spec, encoders=spec.encoders)
+    # Every tensor is in the file: where the first weights came from is history, and need not exist any more.
+    fresh = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
+    joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k != "weights"})
+    network = MultimodalNetwork(replace(spec, encoders=fresh, fusion=joined))
+    network.spec = replace(network.spec, encoders=spec.encoders, fusion=spec.fusion)
     network.origins = dict(description.get("encoder_weights") or {})
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_state(weights).items()}
     fit_state(network, state)

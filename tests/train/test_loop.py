@@ -19,6 +19,7 @@ from fundusion.datasets.synthetic import TASKS
 from fundusion.layers.weights import load_state
 from fundusion.network import load_network
 from fundusion.train import TrainConfig, loop, train
+from fundusion.train import run as run_module
 from fundusion.train.checkpoint import load_checkpoint
 from fundusion.train.config import parse_config
 from fundusion.train.run import prepare_run
@@ -158,7 +159,7 @@ def test_early_stopping_keeps_the_best_weights(records, tmp_path, monkeypatch):
         kept[value] = {k: v.clone() for k, v in model.state_dict().items()}
         return {"macro_auroc": value}
 
-    monkeypatch.setattr(loop, "validation_score", score)
+    monkeypatch.setattr(run_module, "validation_score", score)
     result = train(records[1], tmp_path, config=config_of(train__sizes=[[32, 9]], train__patience=2))
     assert (result.epochs, result.best) == (4, 0.9)
     network, _ = load_network(tmp_path / "model")

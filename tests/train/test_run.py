@@ -79,3 +79,20 @@ def test_a_patient_on_both_sides_is_refused_unless_said_so(cohort, tmp_path):
     assert caught.value.code == "split.leak"
     allowed = {**VALUE, "data": {**VALUE["data"], "allow_patient_overlap": True}}
     assert len(prepare_run(records, tmp_path, parse_config(allowed), quiet).held_out) == 12
+
+
+def test_layer_decay_lowers_the_rates_of_early_layers_and_one_changes_nothing(cohort, tmp_path):
+    records = list(discover([cohort]))
+    rates = {}
+    for decay in (1.0, 0.5):
+        value = {**VALUE, "train": {**VALUE["train"], "layer_decay": decay}}
+        value["network"] = {"encoders": {"cfp": "visionfm.test", "table": "tabular.test"}, "fusion": "late"}
+        run = prepare_run(records, tmp_path, parse_config(value), quiet)
+        factor = {id(p): g["factor"] for g in run.groups() for p in g["params"]}
+        rates[decay] = {n: factor[id(p)] for n, p in run.network.named_parameters()}
+    assert set(rates[1.0].values()) == {1.0}
+    body = "encoders.cfp.body."
+    assert [rates[0.5][body + n] for n in ("pos_embed", "blocks.0.norm1.bias", "blocks.3.mlp.fc1.weight", "norm.weight")] == [
+        0.5**5, 0.5**4, 0.5, 1.0,
+    ]  # fmt: skip
+    assert all(f == 1.0 for n, f in rates[0.5].items() if not n.startswith("encoders.cfp."))

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .adapt import adapt
 from .analysis import analyze, demo
 from .check import check
 from .data import draw
@@ -13,6 +14,7 @@ from .datasets import app as datasets_app
 from .label import label
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
+from .pretrain import pretrain
 from .screen import fail
 
 app = typer.Typer(
@@ -24,7 +26,7 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, label, train, evaluate, predict, embed, models):
+for verb in (analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models):
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.add_typer(datasets_app)

@@ -12,7 +12,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..core.errors import FundusionError, IncompatibleWeights, require
-from ..core.registry import Card, is_non_commercial
+from ..core.registry import Card
+from .origins import origin_record
 from .weights import WRAPPERS, LoadReport, digest, fit_state, load_state, metadata_of
 
 _LOG = logging.getLogger(__name__)
@@ -84,17 +85,7 @@ def load_weights(
     reshaped = tuple(k for k in report.loaded if id(state[k]) not in originals)
     report = replace(report, reshaped=reshaped)
     licence = metadata_of(path).get("license") or card.weight_license or "not stated"
-    record = {
-        "source": source,
-        "sha256": found,
-        "digest_verified": bool(expected),
-        "license": licence,
-        "non_commercial": is_non_commercial(licence),
-        "loaded": len(report.loaded),
-        "missing": list(report.missing),
-        "unexpected": len(report.unexpected),
-        "reshaped": list(reshaped),
-    }
+    record = origin_record(path, report, licence, source=source, verified=bool(expected))
     module.weights_record = record
     level = logging.WARNING if record["non_commercial"] else logging.INFO
     _LOG.log(level, "%s: %s; licence of the weights: %s", path.name, report, licence)

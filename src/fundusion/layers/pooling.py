@@ -47,6 +47,13 @@ class FramePool(nn.Module):
         return pooled, attention, tokens, mask
 
 
+def patches_by_study(tokens: Tensor, owner: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Return the patches `(T, N, E)` of all images of each study one after the other, `(B, F * N, E)`, and their mask."""
+    count, width = tokens.shape[1:]
+    joined, mask = _by_study(tokens.flatten(1), owner, rows)
+    return joined.reshape(rows, -1, width), mask.repeat_interleave(count, 1)
+
+
 def _by_study(vectors: Tensor, owner: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     counts = torch.bincount(owner, minlength=rows)
     longest = max(1, int(counts.max()))

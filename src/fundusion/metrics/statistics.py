@@ -159,6 +159,35 @@ class SortedAuroc:
         return _sorted_auroc(self._y, weight[self._order], self._groups)
 
 
+#: 97.5 % points of Student's t distribution for 1 to 30 degrees of freedom.
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101,
+    2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+def mean_interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Return mean and 95 % interval of the mean of repetitions ("mean", "low", "high"); one repetition has no interval.
+
+    Source: Student 1908, doi:10.2307/2331554.
+
+    Example:
+        >>> mean_interval([0.7, 0.8, 0.9])
+        {'mean': 0.8, 'low': 0.5516, 'high': 1.0484}
+        >>> mean_interval([0.7])
+        {'mean': 0.7, 'low': None, 'high': None}
+    """
+    n = len(values)
+    if n == 0:
+        return {"mean": None, "low": None, "high": None}
+    mean = float(np.mean(values))
+    if n == 1:
+        return {"mean": round(mean, 4), "low": None, "high": None}
+    t = _STUDENT[n - 2] if n - 1 <= len(_STUDENT) else 1.96
+    half = t * float(np.std(values, ddof=1)) / n**0.5
+    return {"mean": round(mean, 4), "low": round(mean - half, 4), "high": round(mean + half, 4)}
+
+
 def delong_variance(target: npt.ArrayLike, score: npt.ArrayLike) -> float | Undefined:
     """Return the variance of an AUROC over independent studies.
 

@@ -157,6 +157,8 @@ class FitConfig(_Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     #: Factor of the learning rate of encoders.
     encoder_rate: float = Field(default=1.0, gt=0)
+    #: Factor of the learning rate per layer of an image encoder, from its end to its input; 0.65 in RETFound.
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_steps: int = Field(default=300, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"

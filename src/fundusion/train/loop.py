@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +22,65 @@ from ..core.durable import write_text
 from ..core.errors import FundusionError, InvalidInput, require
 from ..core.interfaces import Loss
 from ..core.study import StudyRecord
-from ..core.vocabulary import TABLE
-from ..layers.lora import merge_lora
-from ..network import MultimodalNetwork
-from .calibrate import calibrate
 from .checkpoint import load_checkpoint, restore, save_checkpoint
-from .config import TrainConfig, to_toml
+from .config import FitConfig, TrainConfig
 from .data import load_records
-from .evaluation import validation_score
 from .loggers import History, open_loggers
-from .run import Reporter, Run, prepare_run
+from .run import Reporter, prepare_run
 from .schedule import MovingAverage, rate_at
-from .steps import Step
+
+
+class StepOf(Protocol):
+    """Makes batches and losses; everything random in it is decided by the number of the step."""
+
+    def batch(self, rows: npt.NDArray[np.int64], step: int, size: int | None) -> Any: ...
+
+    def loss(self, batch: Any, step: int) -> Loss: ...
+
+
+class Job(Protocol):
+    """What the loop trains: supervised networks (`run.Run`) and encoders without labels (`pretrain.PretrainRun`).
+
+    Args:
+        folder: Run folder.
+        settings: The optimisation.
+        training: Rows that are trained on.
+        digests: Of everything that decides the weights; a run folder with others is refused.
+        metric: Name of the validation score that early stopping follows.
+    """
+
+    folder: Path
+    training: npt.NDArray[np.int64]
+    metric: str
+
+    @property
+    def settings(self) -> FitConfig: ...
+
+    @property
+    def digests(self) -> dict[str, str]: ...
+
+    @property
+    def rejected(self) -> int: ...
+
+    def toml(self) -> str: ...
+
+    def modules(self) -> nn.ModuleDict: ...
+
+    def groups(self) -> list[dict[str, Any]]: ...
+
+    def step(self) -> StepOf: ...
+
+    def model_of(self, trained: nn.ModuleDict) -> nn.Module: ...
+
+    def training_mode(self, trained: nn.ModuleDict) -> None: ...
+
+    def after_step(self, step: int, total: int) -> None: ...
+
+    def names(self, rows: npt.NDArray[np.int64]) -> str: ...
+
+    def score(self, model: Any, epoch: int, device: Any) -> dict[str, float]: ...
+
+    def finish(self, model: Any, epochs: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +165,7 @@ def train(
     # The loop owns the generator of this process while it runs, and gives it back.
     with torch.random.fork_rng(devices=[]):
         run = prepare_run(records, folder, config, reporter)
-        return _fit(run, allow_changes, reporter)
+        return fit(run, allow_changes=allow_changes, reporter=reporter)
 
 
 @dataclass(slots=True)
@@ -131,7 +178,7 @@ class _Loop:
     average: MovingAverage | None
     best: nn.Module | None
     state: _State
-    step: Step
+    step: StepOf
     history: History
     loggers: list[Any]
     facts: dict[str, Any]
@@ -145,12 +192,6 @@ class _Loop:
             "best": self.best,
         }
         return {name: module for name, module in found.items() if module is not None}
-
-    @property
-    def model(self) -> MultimodalNetwork:
-        """The network that validation sees."""
-        network: MultimodalNetwork = (self.average.module if self.average else self.trained)["network"]
-        return network
 
     def save(self, folder: Path) -> None:
         state = self.state
@@ -166,43 +207,44 @@ class _Loop:
         )  # fmt: skip
 
 
-def _open(run: Run, allow_changes: bool) -> _Loop:
+def _open(run: Job, allow_changes: bool) -> _Loop:
     fabric_module = require("lightning_fabric", extra="train")
-    config, folder = run.config, run.folder
-    accelerator, _, index = config.train.device.partition(":")
+    settings, folder = run.settings, run.folder
+    accelerator, _, index = settings.device.partition(":")
     fabric = fabric_module.Fabric(
         accelerator=accelerator,
         devices=[int(index)] if index else 1,
-        precision="bf16-mixed" if config.train.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
-    trained = nn.ModuleDict({"network": run.network, "auxiliary": run.auxiliary}).to(fabric.device)
-    per_epoch = len(run.training) // config.train.batch_size // config.train.accumulate
+    trained = run.modules().to(fabric.device)
+    per_epoch = len(run.training) // settings.batch_size // settings.accumulate
     if per_epoch == 0:
         raise InvalidInput("one batch with its accumulation is more than the training part.", code="train.too_few")
     loop = _Loop(
         fabric=fabric,
-        optimizer=torch.optim.AdamW(_groups(run), lr=config.train.learning_rate, foreach=True),
+        optimizer=torch.optim.AdamW(run.groups(), lr=settings.learning_rate, foreach=True),
         trained=trained,
-        average=MovingAverage(copy.deepcopy(trained), decay=config.train.ema) if config.train.ema > 0 else None,
-        best=copy.deepcopy(run.network) if config.train.patience else None,
+        average=MovingAverage(copy.deepcopy(trained), decay=settings.ema) if settings.ema > 0 else None,
+        best=copy.deepcopy(run.model_of(trained)) if settings.patience else None,
         state=_State(),
-        step=Step(config, run.network, run.auxiliary, run.main_loss, run.auxiliary_loss, data=run.data),
+        step=run.step(),
         history=History(folder, []),
         loggers=[],
-        facts={"config": config.digest(), "data": run.data.digest, "version": __version__},
+        facts={**run.digests, "version": __version__},
         per_epoch=per_epoch,
     )
     loop.state = _resume(folder, loop.facts, loop.modules, loop.optimizer, allow_changes)
     loop.history = History(folder, loop.state.history)
-    loop.loggers = open_loggers(config.train.loggers, folder, {"config": config.digest()})
-    write_text(folder / "config.toml", to_toml(config))
+    loop.loggers = open_loggers(settings.loggers, folder, {"config": loop.facts["config"]})
+    write_text(folder / "config.toml", run.toml())
     write_text(folder / "environment.txt", _environment())
     return loop
 
 
-def _fit(run: Run, allow_changes: bool, reporter: Reporter) -> RunResult:
+def fit(run: Job, *, allow_changes: bool = False, reporter: Reporter) -> RunResult:
+    """Do every step of a job that is not done yet; a signal ends in a checkpoint. The caller guards the generator."""
     loop = _open(run, allow_changes)
-    state, settings = loop.state, run.config.train
+    state, settings = loop.state, run.settings
     total = loop.per_epoch * len(settings.plan)
     with _signals() as received, reporter("training steps") as show:
         while state.epoch < len(settings.plan) and not _is_stale(state, settings.patience):
@@ -220,26 +262,31 @@ def _fit(run: Run, allow_changes: bool, reporter: Reporter) -> RunResult:
             _end_epoch(run, loop, time.monotonic() - began)
         for logger in loop.loggers:
             logger.close()
-        _finish(run, loop)
-    return RunResult(folder=run.folder, epochs=state.epoch, best=state.best, rejected=len(run.data.rejected))
+        run.finish(loop.best if loop.best is not None else _model(run, loop), state.epoch)
+    return RunResult(folder=run.folder, epochs=state.epoch, best=state.best, rejected=run.rejected)
+
+
+def _model(run: Job, loop: _Loop) -> nn.Module:
+    """Return the network that validation sees."""
+    return run.model_of(loop.average.module if loop.average else loop.trained)
 
 
 def _is_stale(state: _State, patience: int) -> bool:
     return patience > 0 and state.since_best >= patience
 
 
-def _batches(run: Run, loop: _Loop) -> Iterator[npt.NDArray[np.int64]]:
+def _batches(run: Job, loop: _Loop) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the rows of the steps of this epoch that are not done yet."""
-    size = run.config.train.accumulate * run.config.train.batch_size
-    order = _order(run.training, run.config.train.seed, loop.state.epoch)
+    size = run.settings.accumulate * run.settings.batch_size
+    order = _order(run.training, run.settings.seed, loop.state.epoch)
     first = loop.state.step - loop.state.epoch * loop.per_epoch
     for i in range(first, loop.per_epoch):
         yield order[i * size : (i + 1) * size]
 
 
-def _end_epoch(run: Run, loop: _Loop, seconds: float) -> None:
+def _end_epoch(run: Job, loop: _Loop, seconds: float) -> None:
     """Validate, write the row of the epoch, keep the best weights, write a checkpoint."""
-    state, settings = loop.state, run.config.train
+    state, settings = loop.state, run.settings
     row: dict[str, Any] = {
         "epoch": state.epoch,
         "step": state.step,
@@ -248,24 +295,22 @@ def _end_epoch(run: Run, loop: _Loop, seconds: float) -> None:
         "skipped": state.skipped,
     }
     if state.epoch % settings.evaluate_every == 0 or state.epoch == len(settings.plan):
-        score = validation_score(
-            loop.model, run.data, run.held_out, size=settings.plan[state.epoch - 1], device=loop.fabric.device
-        )
+        score = run.score(_model(run, loop), state.epoch, loop.fabric.device)
         row |= {k: round(v, 6) for k, v in score.items()}
-        _note_best(loop, score.get("macro_auroc"))
+        _note_best(run, loop, score.get(run.metric))
     for logger in (loop.history, *loop.loggers):
         logger.row(row)
     state.losses = []
     loop.save(run.folder)
 
 
-def _one(run: Run, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> float:
+def _one(run: Job, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> float:
     """Do one optimiser step over the accumulated batches; a loss that is not finite changes nothing and is counted."""
-    settings, state, optimizer, trained = run.config.train, loop.state, loop.optimizer, loop.trained
+    settings, state, optimizer, trained = run.settings, loop.state, loop.optimizer, loop.trained
     rate = rate_at(state.step, total, warmup=settings.warmup_steps, schedule=settings.schedule)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * rate * group["factor"]
-    _training_mode(run, trained)
+    run.training_mode(trained)
     optimizer.zero_grad(set_to_none=True)
     value = 0.0
     parts = np.array_split(rows, settings.accumulate)
@@ -283,9 +328,8 @@ def _one(run: Run, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> floa
         state.skipped += 1
         state.bad_steps += 1
         if state.bad_steps >= settings.max_bad_steps:
-            names = ", ".join(run.data.study_ids[i] for i in rows[:8])
             raise FundusionError(
-                f"the loss was not finite in {state.bad_steps} steps in a row (step {state.step}; studies {names}, ...).",
+                f"the loss was not finite in {state.bad_steps} steps in a row (step {state.step}; studies {run.names(rows[:8])}, ...).",
                 code="train.not_finite",
                 hint="Lower the learning rate or use precision fp32; the last checkpoint is whole.",
             )
@@ -293,36 +337,11 @@ def _one(run: Run, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> floa
         state.bad_steps = 0
         state.losses.append(value)
         optimizer.step()
+        run.after_step(state.step, total)
     if loop.average:
         loop.average.update(trained, state.step)
     state.step += 1
     return value
-
-
-def _training_mode(run: Run, trained: nn.ModuleDict) -> None:
-    trained.train()
-    if run.config.network.encoder == "frozen":
-        for modality in run.network.spec.inputs:
-            run.network.encoders[modality].eval()
-
-
-def _groups(run: Run) -> list[dict[str, Any]]:
-    """Weight decay on matrices only; encoders have their own rate."""
-    settings = run.config.train
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    named = [*run.network.named_parameters(prefix="network"), *run.auxiliary.named_parameters(prefix="auxiliary")]
-    for name, parameter in named:
-        if parameter.requires_grad:
-            is_encoder = name.startswith("network.encoders.") and not name.startswith(f"network.encoders.{TABLE}.")
-            groups.setdefault((is_encoder, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "weight_decay": settings.weight_decay if matrix else 0.0,
-            "factor": settings.encoder_rate if is_encoder else 1.0,
-        }
-        for (is_encoder, matrix), parameters in sorted(groups.items(), key=lambda g: g[0])
-    ]
 
 
 def _order(training: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -357,29 +376,16 @@ def _resume(
     )  # fmt: skip
 
 
-def _note_best(loop: _Loop, score: float | None) -> None:
+def _note_best(run: Job, loop: _Loop, score: float | None) -> None:
     state = loop.state
     if score is None:
         return
     if state.best is None or score > state.best:
         state.best, state.since_best = score, 0
         if loop.best is not None:
-            loop.best.load_state_dict(loop.model.state_dict())
+            loop.best.load_state_dict(_model(run, loop).state_dict())
     else:
         state.since_best += 1
-
-
-def _finish(run: Run, loop: _Loop) -> None:
-    """Calibrate on the held-out patients and write the model: with early stopping the best, else the last."""
-    network: Any = loop.best if loop.best is not None else loop.model
-    if run.config.network.encoder == "lora":
-        for modality, encoder in network.encoders.items():
-            if modality != TABLE:
-                merge_lora(encoder)
-    network = network.cpu().eval()
-    facts = calibrate(network, run.data, run.held_out, run.training, config=run.config)
-    dtype = torch.float16 if run.config.model.store == "float16" else None
-    network.save(run.folder / "model", extra={**facts, "epochs": loop.state.epoch}, dtype=dtype)
 
 
 def _environment() -> str:

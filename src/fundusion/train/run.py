@@ -1,4 +1,4 @@
-"""What a run works with: patients divided, network and objectives built, every study read once."""
+"""A supervised run: patients divided, network and objectives built, every study read once; how the loop trains and ends it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from ..core.durable import write_json
 from ..core.errors import InvalidInput
@@ -17,14 +18,17 @@ from ..core.study import StudyRecord
 from ..core.table import TableSchema
 from ..core.tasks import Task
 from ..core.vocabulary import TABLE
-from ..layers.lora import add_lora
+from ..layers.lora import add_lora, merge_lora
+from ..layers.rates import depth_of, layer_of
 from ..network import MultimodalNetwork, build_network, load_network
 from ..objectives.classification import head_loss
 from ..objectives.multitask import Multitask
-from .config import TrainConfig
+from .calibrate import calibrate
+from .config import FitConfig, TrainConfig, to_toml
 from .data import PreparedSet, prepare_set, resolve_tasks, table_rows, training_counts
 from .embeddings import with_vectors
-from .steps import AuxiliaryHeads
+from .evaluation import validation_score
+from .steps import AuxiliaryHeads, Step
 
 Reporter = Callable[[str], Any]
 
@@ -43,6 +47,93 @@ class Run:
     main_loss: Multitask
     auxiliary_loss: Multitask
     tasks: dict[str, Task]
+    metric: str = "macro_auroc"
+
+    @property
+    def settings(self) -> FitConfig:
+        """The optimisation."""
+        return self.config.train
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of configuration and data."""
+        return {"config": self.config.digest(), "data": self.data.digest}
+
+    @property
+    def rejected(self) -> int:
+        """Studies left out in reading."""
+        return len(self.data.rejected)
+
+    def toml(self) -> str:
+        """Return the complete configuration."""
+        return to_toml(self.config)
+
+    def modules(self) -> nn.ModuleDict:
+        """Return everything with weights."""
+        return nn.ModuleDict({"network": self.network, "auxiliary": self.auxiliary})
+
+    def step(self) -> Step:
+        """Return what makes batches and losses."""
+        return Step(self.config, self.network, self.auxiliary, self.main_loss, self.auxiliary_loss, data=self.data)
+
+    def model_of(self, trained: nn.ModuleDict) -> nn.Module:
+        """Return the network among the modules."""
+        return trained["network"]
+
+    def training_mode(self, trained: nn.ModuleDict) -> None:
+        """Switch dropout and batch statistics on, except in frozen encoders."""
+        trained.train()
+        if self.config.network.encoder == "frozen":
+            for modality in self.network.spec.inputs:
+                self.network.encoders[modality].eval()
+
+    def after_step(self, step: int, total: int) -> None:
+        """Nothing follows an optimiser step."""
+
+    def names(self, rows: npt.NDArray[np.int64]) -> str:
+        """Return the studies of rows."""
+        return ", ".join(self.data.study_ids[i] for i in rows)
+
+    def score(self, model: Any, epoch: int, device: Any) -> dict[str, float]:
+        """Return the validation score of an epoch."""
+        size = self.settings.plan[epoch - 1]
+        return validation_score(model, self.data, self.held_out, size=size, device=device)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return parameter groups: weight decay on matrices only; encoders have their own rate, which may fall by layer."""
+        settings = self.settings
+        groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = {}
+        named = [*self.network.named_parameters(prefix="network"), *self.auxiliary.named_parameters(prefix="auxiliary")]
+        for name, parameter in named:
+            if parameter.requires_grad:
+                is_encoder = name.startswith("network.encoders.") and not name.startswith(f"network.encoders.{TABLE}.")
+                below = self._below(name) if is_encoder and settings.layer_decay < 1 else 0
+                groups.setdefault((is_encoder, below, parameter.ndim > 1), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "weight_decay": settings.weight_decay if matrix else 0.0,
+                "factor": settings.encoder_rate * settings.layer_decay**below if is_encoder else 1.0,
+            }
+            for (is_encoder, below, matrix), parameters in sorted(groups.items(), key=lambda g: g[0])
+        ]
+
+    def _below(self, name: str) -> int:
+        """Return how many layers lie between a parameter of an encoder and its end."""
+        _, _, modality, inner = name.split(".", 3)
+        depth = depth_of(n for n, _ in self.network.encoders[modality].named_parameters())
+        return depth + 1 - layer_of(inner, depth)
+
+    def finish(self, model: Any, epochs: int) -> None:
+        """Calibrate on the held-out patients and write the model: with early stopping the best, else the last."""
+        if self.config.network.encoder == "lora":
+            for modality, encoder in model.encoders.items():
+                if modality != TABLE:
+                    merge_lora(encoder)
+        network = model.cpu().eval()
+        facts = calibrate(network, self.data, self.held_out, self.training, config=self.config)
+        dtype = torch.float16 if self.config.model.store == "float16" else None
+        network.save(self.folder / "model", extra={**facts, "epochs": epochs}, dtype=dtype)
 
 
 def prepare_run(records: Sequence[StudyRecord], folder: Path, config: TrainConfig, reporter: Reporter) -> Run:

@@ -1,0 +1,106 @@
+"""`adapt`: how well an encoder learns a question from few labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .screen import fail, progress, say, table
+
+
+def adapt(
+    model: Annotated[str, typer.Argument(help="Name of a model, or a run folder of pretrain or train.")],
+    manifest: Annotated[Path, typer.Argument(help="Table of studies with labels, or a public set as downloaded.")],
+    *,
+    protocol: Annotated[
+        str, typer.Option(help="linear, knn, attentive, finetune, lora, bitfit; several with commas.")
+    ] = "linear",
+    task: Annotated[str, typer.Option(help="Label to learn; one of several exclusive ones.")] = "dr_grade",
+    shots: Annotated[str, typer.Option(help="Studies per class, with commas; 'all' takes every one.")] = "1,5,10,all",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions; intervals are over them.")] = 5,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for adaptation.json and the page.")],
+    weights: Annotated[str | None, typer.Option(help="Weights of the model: a file, or a folder of pretrain.")] = None,
+    modality: Annotated[str, typer.Option(help="Pictures that are used.")] = "cfp",
+    image_size: Annotated[int | None, typer.Option(help="Side of the pictures; the model's own when left out.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of attentive, finetune, lora, bitfit.")] = 200,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    learning_rate: Annotated[float | None, typer.Option(help="The protocol's own when left out.")] = None,
+    layer_decay: Annotated[float, typer.Option(help="Of finetune: factor of the rate per layer.")] = 0.65,
+    lora_rank: Annotated[int, typer.Option(min=1)] = 8,
+    neighbours: Annotated[int, typer.Option(min=1, help="Of knn.")] = 20,
+    frozen_share: Annotated[float, typer.Option(help="First share of the steps that train the head only.")] = 0.0,
+    cache: Annotated[Path | None, typer.Option(help="Folder for pictures and vectors.")] = None,
+    columns: Annotated[Path | None, typer.Option(help="TOML with [columns].")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
+) -> None:
+    """Measure an encoder on a label with few and many examples, by one or more protocols.
+
+    Examples:
+
+      fundusion adapt vit.tiny eyes/manifest.csv --weights run --protocol linear,knn --shots 1,5,all --out adapted
+
+      fundusion adapt retfound.cfp our_clinic.csv --weights RETFound_cfp.safetensors --protocol lora --task referable --out adapted
+    """
+    try:
+        from ..datasets.folder import discover
+        from ..train.adapt import adapt as run
+        from ..train.protocols import Settings
+
+        page = run(
+            model,
+            list(discover([manifest], columns=columns, root=root, modality=modality)),
+            out,
+            task=task,
+            modality=modality,
+            protocols=[p.strip() for p in protocol.split(",") if p.strip()],
+            shots=_shots(shots),
+            seeds=seeds,
+            weights=weights,
+            options=None if image_size is None else {"image_size": image_size},
+            settings=Settings(
+                steps=steps, batch_size=batch_size, learning_rate=learning_rate, layer_decay=layer_decay,
+                lora_rank=lora_rank, frozen_share=frozen_share, neighbours=neighbours, device=device,
+            ),
+            cache=None if cache is None else str(cache),
+            reporter=progress,
+        )  # fmt: skip
+    except Exception as error:
+        if debug:
+            raise
+        raise typer.Exit(fail(error)) from None
+    _show(page.parent / "adaptation.json")
+    say(f"Open:     {page.absolute()}")
+
+
+def _shots(text: str) -> list[int | None]:
+    from ..core.errors import InvalidInput
+
+    found: list[int | None] = []
+    for part in text.split(","):
+        word = part.strip().lower()
+        if word == "all":
+            found.append(None)
+        elif word.isdigit() and int(word) > 0:
+            found.append(int(word))
+        else:
+            raise InvalidInput(f"--shots {text!r}: {part!r} is no number of studies.", code="config.shots",
+                               hint="For instance 1,5,10,all.")  # fmt: skip
+    return found
+
+
+def _show(path: Path) -> None:
+    import json
+
+    from ..report.adaptation import interval_words
+
+    curves: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["curves"]
+    names = list(curves[0]["metrics"])
+    rows = [
+        (c["protocol"], "all" if c["shots"] is None else c["shots"], *(interval_words(c["metrics"][n]) for n in names))
+        for c in curves
+    ]
+    table(rows, ("protocol", "studies per class", *names))

@@ -1,0 +1,404 @@
+"""Encoders trained without labels by the loop of supervised training; the result goes into `build_network` as weights."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from ..core.durable import write_bytes, write_json
+from ..core.errors import InvalidInput
+from ..core.registry import ImageInput, models, objectives
+from ..core.study import StudyRecord
+from ..datasets._splits import position_of
+from ..layers.weights import digest, save_state
+from .checkpoint import load_checkpoint
+from .config import FitConfig
+from .data import PreparedSet, prepare_set
+from .loop import RunResult, fit
+from .pretrain_steps import IBOTStep, MAEStep, MultiMAEStep, PretrainStep, picture_grid
+from .run import Reporter
+from .steps import generators_of
+
+_SHOWN = 4
+_STEPS: dict[str, type[PretrainStep]] = {"mae": MAEStep, "ibot": IBOTStep, "multimae": MultiMAEStep}
+#: Smallest and largest share of the area of random cuts, as published.
+_SCALES = {"mae": (0.2, 1.0), "ibot": (0.32, 1.0), "multimae": (0.2, 1.0)}
+_RATIOS = {"mae": 0.75, "ibot": 0.3, "multimae": 0.77}
+
+
+class PretrainConfig(BaseModel):
+    """Everything that decides the weights, besides the pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    objective: Literal["mae", "ibot", "multimae"]
+    #: Name of a registered image encoder: a plain vision transformer, or for multimae one of `eyefm`.
+    model: str
+    #: Options of the model.
+    options: dict[str, Any] = {}
+    #: Kinds of pictures; objectives on single pictures take one.
+    modalities: tuple[str, ...] = ("cfp",)
+    #: Share of hidden patches; None is the published one.
+    mask_ratio: float | None = Field(default=None, gt=0, lt=1)
+    #: Width, depth and heads of the decoder (mae).
+    decoder: tuple[int, int, int] = (256, 4, 8)
+    #: Prototypes, width of the head and of its end (ibot).
+    head: tuple[int, int, int] = (8192, 2048, 256)
+    #: Epochs between pictures.
+    pictures_every: int = Field(default=10, ge=1)
+    #: Share of patients whose pictures are never trained on; their loss is the validation loss.
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    #: Folder where prepared pictures are kept.
+    cache: str | None = None
+    train: FitConfig = FitConfig(
+        epochs=100, batch_size=64, learning_rate=1.5e-4, warmup_steps=200, ema=0.0, clip=3.0, evaluate_every=1
+    )
+
+    def digest(self) -> str:
+        """Return a digest of everything that decides the weights."""
+        value = self.model_dump(mode="json")
+        for key in ("device", "loggers", "checkpoint_every"):
+            value["train"].pop(key)
+        for key in ("cache", "pictures_every"):
+            value.pop(key)
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class PretrainRun:
+    """What the loop trains; only the modules change."""
+
+    folder: Path
+    config: PretrainConfig
+    system: Any
+    inputs: Mapping[str, ImageInput]
+    data: PreparedSet
+    training: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+    #: Study of each row: rows of single-picture objectives are pictures.
+    studies: npt.NDArray[np.int64]
+    metric: str = "none"
+    _step: Any = field(default=None)
+
+    @property
+    def settings(self) -> FitConfig:
+        """The optimisation."""
+        return self.config.train
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of configuration and pictures."""
+        return {"config": self.config.digest(), "data": self.data.digest}
+
+    @property
+    def rejected(self) -> int:
+        """Studies left out in reading."""
+        return len(self.data.rejected)
+
+    def toml(self) -> str:
+        """Return the configuration as JSON behind a comment sign, which is TOML too."""
+        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
+
+    def modules(self) -> nn.ModuleDict:
+        """Return everything with weights."""
+        return nn.ModuleDict({"system": self.system})
+
+    def model_of(self, trained: nn.ModuleDict) -> nn.Module:
+        """Return the objective with its networks."""
+        return trained["system"]
+
+    def training_mode(self, trained: nn.ModuleDict) -> None:
+        """Switch drop path on, in the student only."""
+        trained.train()
+        if self.config.objective == "ibot":
+            self.system.teacher.eval()
+
+    def step(self) -> PretrainStep:
+        """Return what makes batches and losses."""
+        if self._step is None:
+            settings = self.settings
+            per_epoch = max(1, len(self.training) // settings.batch_size)
+            self._step = _STEPS[self.config.objective](
+                self.system,
+                self.data,
+                self.inputs,
+                seed=settings.seed,
+                scale=_SCALES[self.config.objective],
+                mask_ratio=self.config.mask_ratio or _RATIOS[self.config.objective],
+                steps_per_epoch=per_epoch,
+            )
+        return self._step
+
+    def after_step(self, step: int, total: int) -> None:
+        """Move the teacher."""
+        if self.config.objective == "ibot":
+            self.system.move_teacher(step / total)
+
+    def names(self, rows: npt.NDArray[np.int64]) -> str:
+        """Return the studies of rows."""
+        return ", ".join(self.data.study_ids[self.studies[i]] for i in rows)
+
+    @torch.no_grad()
+    def score(self, model: Any, epoch: int, device: Any) -> dict[str, float]:
+        """Return the loss on the held-out patients, always with the same hidden patches; write pictures now and then."""
+        self.system.eval()
+        result = {}
+        if self.config.objective != "ibot":
+            size, step, values = self.settings.batch_size, self.step(), []
+            for start in range(0, len(self.held_out), size):
+                rows = self.held_out[start : start + size]
+                values += [float(step.loss(step.still(rows).to(device), start).total)] * len(rows)
+            result["val_loss"] = float(np.mean(values))
+        if epoch % self.config.pictures_every == 0 or epoch == len(self.settings.plan):
+            self.show(epoch, device)
+        return result
+
+    def show(self, epoch: int, device: Any) -> None:
+        """Write pictures of held-out eyes as they are, as the encoder saw them and as it rebuilt them."""
+        import io
+
+        from PIL import Image
+
+        step = self.step()
+        columns = step.shown(step.still(self.held_out[:_SHOWN]).to(device))
+        stream = io.BytesIO()
+        Image.fromarray(picture_grid(columns, self.inputs)).save(stream, "PNG")
+        (self.folder / "pictures").mkdir(exist_ok=True)
+        write_bytes(self.folder / "pictures" / f"epoch-{epoch:04d}.png", stream.getvalue())
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return parameter groups: weight decay on matrices only."""
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for parameter in self.system.parameters():
+            if parameter.requires_grad:
+                groups[parameter.ndim > 1].append(parameter)
+        decay = self.settings.weight_decay
+        return [{"params": p, "weight_decay": decay if matrix else 0.0, "factor": 1.0} for matrix, p in groups.items()]
+
+    def finish(self, model: Any, epochs: int) -> None:
+        """Write the encoder: of iBOT the teacher's."""
+        body = encoder_of(model, self.config.objective)
+        path = self.folder / "encoder.safetensors"
+        save_state(path, body, metadata={"model": self.config.model, "objective": self.config.objective})
+        write_json(
+            self.folder / "encoder.json",
+            {
+                "model": self.config.model,
+                "options": self.config.options,
+                "objective": self.config.objective,
+                "modalities": list(self.config.modalities),
+                "epochs": epochs,
+                "pictures": len(self.training),
+                "sha256": digest(path),
+            },
+        )
+
+
+def encoder_of(system: Any, objective: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of the trained encoder under the names its family loads."""
+    if objective == "ibot":
+        return dict(system.teacher["backbone"].state_dict())
+    if objective == "multimae":
+        return {k: v for k, v in system.model.state_dict().items() if not k.startswith("output_adapters.")}
+    if hasattr(system, "body"):
+        return dict(system.body.state_dict())
+    # A model with a decoder of its own.
+    return {k: v for k, v in system.state_dict().items() if not k.startswith(("decoder", "mask_token"))}
+
+
+def full_name(name: str) -> str:
+    """Return the registered model a short name means: `vit.small` is `vit.small_16`, whatever other patch sizes there are.
+
+    Raises:
+        UnknownName: No model of that name, with the closest names.
+    """
+    if name not in models.names() and f"{name}_16" in models.names():
+        return f"{name}_16"
+    models.card(name)
+    return name
+
+
+def _system(config: PretrainConfig, name: str, size: int) -> Any:
+    """Return the objective around a fresh model."""
+    options = dict(config.options)
+    if config.objective == "multimae":
+        model = models.create(name, **options, modalities=config.modalities, decoder=True)
+        tokens = len(config.modalities) * (size // model.patch_size) ** 2
+        shown = max(1, round(tokens * (1 - (config.mask_ratio or _RATIOS["multimae"]))))
+        return objectives.create("masked_image.multimae", model=model, visible=shown)
+    encoder = models.create(name, **options)
+    if config.objective == "mae" and hasattr(encoder, "forward_loss"):
+        return encoder
+    body = getattr(encoder, "body", encoder)
+    if config.objective == "mae":
+        width, depth, heads = config.decoder
+        return objectives.create("masked_image.mae", body=body, width=width, depth=depth, num_heads=heads)
+    outputs, hidden, bottleneck = config.head
+    return objectives.create(
+        "ibot.default", body=body, embed_dim=int(body.embed_dim), outputs=outputs, hidden=hidden, bottleneck=bottleneck
+    )
+
+
+def prepare_pretraining(
+    records: Sequence[StudyRecord], folder: Path, config: PretrainConfig, reporter: Reporter
+) -> PretrainRun:
+    """Build the objective and read every picture.
+
+    Raises:
+        InvalidInput: No picture of the modality, or too few.
+    """
+    if config.objective != "multimae" and len(config.modalities) != 1:
+        raise InvalidInput(f"{config.objective} trains on one kind of pictures, got {', '.join(config.modalities)}.")
+    if config.train.ema > 0 or config.train.sizes:
+        raise InvalidInput(
+            "training without labels has neither a moving average nor changing sizes.", code="config.train"
+        )
+    name = full_name(config.model)
+    wanted = models.card(name).input or ImageInput()
+    size = int(config.options.get("image_size", wanted.size))
+    inputs = {m: ImageInput(size=size, mean=wanted.mean, std=wanted.std, crop=wanted.crop) for m in config.modalities}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        system = _system(config, name, size)
+    # Other modalities of a table are no mistake.
+    records = [r for r in records if any(r.images.get(m) for m in inputs)]
+    with reporter("reading") as show:
+        data = prepare_set(records, inputs, side=size + size // 8, cache=config.cache, progress=show)
+    write_json(
+        folder / "rejected.json",
+        [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
+    )
+    if not data.images:
+        raise InvalidInput(f"no pictures of {', '.join(config.modalities)} were found.", code="input.empty")
+    inputs = {m: i for m, i in inputs.items() if m in data.images}
+    first = next(iter(inputs))
+    studies = np.arange(len(data))
+    if config.objective != "multimae":
+        studies = np.repeat(studies, np.diff(data.starts[first]))
+    outside = _held_out(data, config.validation_fraction, config.train.seed)[studies]
+    training, held_out = np.flatnonzero(~outside), np.flatnonzero(outside)
+    if len(training) < config.train.batch_size or len(held_out) == 0:
+        raise InvalidInput(
+            f"{len(training)} pictures to train on and {len(held_out)} held out are too few for batches of {config.train.batch_size}.",
+            code="train.too_few",
+            hint="Give more pictures or a smaller --batch-size.",
+        )
+    return PretrainRun(
+        folder=folder, config=config, system=system, inputs=inputs, data=data, training=training, held_out=held_out,
+        studies=studies,
+    )  # fmt: skip
+
+
+def _held_out(data: PreparedSet, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which studies are never trained on; among few patients, where the share takes nobody, those of one patient."""
+    places = np.asarray([position_of(g, seed=seed) for g in data.groups])
+    return places < fraction if (places < fraction).any() else places == places.min()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Time a run will take, measured on this machine before it starts.
+
+    Args:
+        steps: Steps that are left.
+        seconds: Of one step: smallest, middle, largest of those measured.
+    """
+
+    steps: int
+    seconds: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        low, middle, high = (_clock(s * self.steps) for s in self.seconds)
+        return (
+            f"about {middle} for {self.steps} steps ({low} to {high}; measured: {self.seconds[1]:.2f} s a step). "
+            "Validation and pictures come on top."
+        )
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def estimate(run: PretrainRun, *, trials: int = 3) -> Estimate:
+    """Return the time that is left, from real steps on a copy of everything: nothing of the run changes."""
+    settings = run.settings
+    probe = PretrainRun(
+        folder=run.folder, config=run.config, system=copy.deepcopy(run.system).to(settings.device), inputs=run.inputs,
+        data=run.data, training=run.training, held_out=run.held_out, studies=run.studies,
+    )  # fmt: skip
+    step, rows = probe.step(), run.training[: settings.batch_size]
+    optimizer = torch.optim.AdamW(probe.groups(), lr=1e-6)
+    times = []
+    precision = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    for i in range(trials + 1):
+        began = time.monotonic()
+        for _ in range(settings.accumulate):
+            with torch.autocast(settings.device.partition(":")[0], precision, enabled=settings.precision == "bf16"):
+                loss = step.loss(step.batch(rows, i, None).to(settings.device), i)
+            loss.total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.monotonic() - began)
+    # The first one also loads kernels.
+    measured = sorted(times[1:])
+    per_epoch = len(run.training) // settings.batch_size // settings.accumulate
+    known = load_checkpoint(run.folder)
+    done = int(known[0]["step"]) if known else 0
+    steps = max(0, per_epoch * len(settings.plan) - done)
+    return Estimate(steps=steps, seconds=(measured[0], measured[len(measured) // 2], measured[-1]))
+
+
+def pretrain(
+    records: Sequence[StudyRecord],
+    out: str | Path,
+    *,
+    config: PretrainConfig,
+    allow_changes: bool = False,
+    announce: Callable[[str], Any] | None = None,
+    reporter: Reporter | None = None,
+) -> RunResult:
+    """Train an encoder without labels and return where it is: `weights=` of a model takes the folder.
+
+    A run folder that holds a checkpoint of the same configuration and pictures goes on from it; on a CPU the weights are then
+    bit for bit those of an uninterrupted run.
+
+    Args:
+        records: Studies; labels are not looked at.
+        out: Run folder.
+        config: Everything else.
+        allow_changes: Go on although configuration or pictures changed; recorded.
+        announce: Called with the estimated time before the first step.
+        reporter: Called with a title; gives a context whose value is called with (done, total, counts).
+
+    Raises:
+        InvalidInput: Too few pictures, a model that does not fit the objective, or the folder holds another run.
+
+    Example:
+        >>> pretrain(records, "run", config=PretrainConfig(objective="mae", model="vit.small"))        # doctest: +SKIP
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
+    with torch.random.fork_rng(devices=[]):
+        run = prepare_pretraining(records, folder, config, reporter)
+        if announce is not None:
+            torch.manual_seed(generators_of(config.train.seed, 0)[0].initial_seed())
+            announce(str(estimate(run)))
+        return fit(run, allow_changes=allow_changes, reporter=reporter)
