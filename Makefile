@@ -20,7 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "[3/3] packages of requirements.lock (some gigabytes the first time, then from the cache)"
-	@$(BIN)/python -m uv pip install --python $(BIN)/python --quiet -r requirements.lock
+	@$(BIN)/python -m uv pip install --python $(BIN)/python --quiet --no-deps -r requirements.lock
 	@$(BIN)/python -m uv pip install --python $(BIN)/python --quiet --no-deps -e .
 	@touch $(STAMP)
 	@echo "set-up done"

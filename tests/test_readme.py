@@ -24,7 +24,8 @@ def test_the_examples_run(tmp_path, monkeypatch):
 
 def test_every_command_is_shown_and_every_shown_command_exists():
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    shown = set(re.findall(r"^fundusion (\w+)", README, re.M))
+    commands |= {g.typer_instance.info.name for g in app.registered_groups}
+    shown = set(re.findall(r"^fundusion ([\w-]+)", README, re.M))
     assert shown <= commands
     assert commands - shown == {"demo"}
 
