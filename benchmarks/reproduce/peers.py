@@ -29,8 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FUNDUSION_DATA") or "../shared/data"))
     parser.add_argument("--peer-python", type=Path)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peers.json"))
     parser.add_argument("--part", choices=["ours", "autogluon", "sklearn"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -41,9 +41,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_tables(arguments.data / "odir", folder)
-        peers = {"fundusion": (sys.executable, "ours"), "scikit-learn on our embeddings": (sys.executable, "sklearn")}
-        if arguments.peer_python:
-            peers["AutoGluon MultiModal"] = (str(arguments.peer_python), "autogluon")
+        peers = {"AutoGluon MultiModal": (str(arguments.peer_python), "autogluon")} if arguments.peer_python else {}
+        peers["fundusion"] = (sys.executable, "ours")
+        peers["scikit-learn on our embeddings"] = (sys.executable, "sklearn")
         answer = {"eyes": {}, "epochs": arguments.epochs, "side": SIDE, "results": {}}
         for name, (python, part) in peers.items():
             print(f"running {name}", flush=True)
@@ -222,12 +222,12 @@ def sklearn(arguments: argparse.Namespace):
 
 def autogluon(arguments: argparse.Namespace):
     import pandas
-    import timm
     from autogluon.multimodal import MultiModalPredictor
+    from autogluon.multimodal.models import timm_image
 
     # Nothing is downloaded: both sides start from random weights.
-    create = timm.create_model
-    timm.create_model = lambda *a, **k: create(*a, **{**k, "pretrained": False})
+    create = timm_image.create_model
+    timm_image.create_model = lambda *a, **k: create(*a, **{**k, "pretrained": False})
     columns = ["image", "age", "sex", "label"]
     predictor = MultiModalPredictor(
         label="label", problem_type="binary", eval_metric="roc_auc", path=str(arguments.folder / "ag"), verbosity=0
