@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import InvalidInput
+from .aperture import hidden_rows
 from .rim import Circle, Corner, fit_circle, median, polish_circle
 
 KINDS = ("circle", "notch", "clipped", "wide", "full", "none")
@@ -173,7 +174,8 @@ def find_field_of_view(pixels: npt.NDArray[np.uint8], *, search_px: int = _SEARC
             break
     if best is None or best[0].support < _LEAST_SUPPORT:
         return _frame(pixels.shape, "full")
-    return _round_field(*best, factor=factor, shape=pixels.shape)
+    haze = small if _is_hazy(level, best[0].scaled(1 / factor), floor) else None
+    return _round_field(*best, haze=haze, factor=factor, shape=pixels.shape)
 
 
 def _reduce(pixels: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
@@ -305,7 +307,14 @@ def _ellipse(region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ..
     )
 
 
-def _round_field(circle: Circle, region: npt.NDArray[np.bool_], *, factor: int, shape: tuple[int, ...]) -> FieldOfView:
+def _round_field(
+    circle: Circle,
+    region: npt.NDArray[np.bool_],
+    *,
+    haze: npt.NDArray[np.uint8] | None,
+    factor: int,
+    shape: tuple[int, ...],
+) -> FieldOfView:
     ideal = np.array(
         [
             circle.row - circle.radius,
@@ -314,9 +323,13 @@ def _round_field(circle: Circle, region: npt.NDArray[np.bool_], *, factor: int, 
             circle.column + circle.radius,
         ]
     )
-    small = circle.scaled(1 / factor)
-    top, bottom = _straight_cuts(region, small)
-    left, right = _straight_cuts(region.T, Circle(row=small.column, column=small.row, radius=small.radius))
+    reduced = circle.scaled(1 / factor)
+    turned = Circle(row=reduced.column, column=reduced.row, radius=reduced.radius)
+    top, bottom = _straight_cuts(region, reduced)
+    left, right = _straight_cuts(region.T, turned)
+    if haze is not None:
+        top, bottom = _inner((top, bottom), hidden_rows(haze, reduced), region.shape[0])
+        left, right = _inner((left, right), hidden_rows(haze.transpose(1, 0, 2), turned), region.shape[1])
     limits = (-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5)
     box: list[float] = []
     for i, cut in enumerate((top, left, bottom, right)):
@@ -329,8 +342,26 @@ def _round_field(circle: Circle, region: npt.NDArray[np.bool_], *, factor: int, 
         "box": tuple(box),
         "confidence": circle.support,
     }
-    kind = "clipped" if lost.any() else "notch" if _has_notch(region, small) else "circle"
+    kind = "clipped" if lost.any() else "notch" if _has_notch(region, reduced) else "circle"
     return FieldOfView(kind=kind, coverage=_visible_share(circle, box), **field)
+
+
+def _is_hazy(level: npt.NDArray[np.uint8], circle: Circle, floor: float) -> bool:
+    """Return whether a good part of what lies outside the circle is brighter than the border, as on scanned film."""
+    outside = level[_squared_distance(level.shape, circle) > (1.03 * circle.radius) ** 2]
+    return np.count_nonzero(outside > floor) > 0.2 * len(outside)
+
+
+def _inner(
+    cuts: tuple[float | None, float | None], hidden: tuple[float | None, float | None], length: int
+) -> tuple[float | None, float | None]:
+    """Return the cuts, moved inwards where the aperture hides clearly more than the outline shows."""
+    first, last = cuts
+    if hidden[0] is not None and hidden[0] > (-0.5 if first is None else first) + 1.5:
+        first = hidden[0]
+    if hidden[1] is not None and hidden[1] < (length - 0.5 if last is None else last) - 1.5:
+        last = hidden[1]
+    return first, last
 
 
 def _straight_cuts(region: npt.NDArray[np.bool_], circle: Circle) -> tuple[float | None, float | None]:
