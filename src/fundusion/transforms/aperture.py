@@ -45,18 +45,27 @@ def hidden_rows(small: npt.NDArray[np.uint8], circle: Circle) -> tuple[float | N
 
 
 def _contrast(small: npt.NDArray[np.uint8], circle: Circle) -> npt.NDArray[np.float64]:
-    """Return per row how far the middle of the chord is from what lies beside the circle; NaN where that cannot be said."""
-    columns = np.arange(small.shape[1])
-    answer = np.full(small.shape[0], np.nan)
-    for row in range(small.shape[0]):
-        square = circle.radius**2 - (row - circle.row) ** 2
-        half = math.sqrt(square) if square > 0 else 0.0
-        apart = np.abs(columns - circle.column)
-        inside, beside = apart < 0.85 * half, apart > half + 0.02 * circle.radius + 1
-        if np.count_nonzero(inside) >= 8 and np.count_nonzero(beside) >= _LEAST_BESIDE:
-            middle, outer = small[row][inside].mean(0), np.median(small[row][beside].astype(np.float64), 0)
-            answer[row] = float(np.abs(middle - outer).max())
-    return answer
+    """Return per row how far the middle of the chord is from what lies beside the circle; NaN where that cannot be said.
+
+    The side that is more alike counts: a mark of the camera stands on one side only.
+    """
+    height, width = small.shape[:2]
+    half = np.sqrt(np.clip(circle.radius**2 - (np.arange(height) - circle.row) ** 2, 0.0, None))
+    sums = np.zeros((height, width + 1, small.shape[2]))
+    np.cumsum(small, axis=1, out=sums[:, 1:])
+
+    def mean(first: npt.NDArray[np.float64], last: npt.NDArray[np.float64], least: int) -> npt.NDArray[np.float64]:
+        """Mean of the pixels from `first` to before `last`, `(H, C)`; NaN where there are fewer than `least`."""
+        start, stop = (np.clip(np.ceil(v), 0, width).astype(np.int64) for v in (first, last))
+        rows, count = np.arange(height), np.maximum(stop - start, 0)
+        total = sums[rows, np.maximum(stop, start)] - sums[rows, start]
+        return np.where(count >= least, total.T / np.maximum(count, 1), np.nan).T
+
+    middle = mean(circle.column - 0.85 * half, circle.column + 0.85 * half, 8)
+    apart = half + 0.02 * circle.radius + 1
+    none, end = np.zeros(height), np.full(height, float(width))
+    sides = (mean(none, circle.column - apart, _LEAST_BESIDE), mean(circle.column + apart, end, _LEAST_BESIDE))
+    return np.fmin(*(np.abs(middle - side).max(axis=1) for side in sides))
 
 
 def _edge(contrast: npt.NDArray[np.float64], *, first: float) -> float | None:

@@ -23,6 +23,8 @@ _SEARCH_PX = 320
 _LEAST_SUPPORT = 0.35
 #: A circle with this support is taken without looking further.
 _GOOD_SUPPORT = 0.6
+#: How much brighter than the noise of the border haze is.
+_HAZE = 6
 #: Outlines that are tried, as shares of the brightness of the field: the lowest keeps a dim rim, the others leave the
 #: haze of scanned film and of scattered light outside.
 _LEVELS = (0.10, 0.22, 0.4)
@@ -348,8 +350,8 @@ def _round_field(
 
 def _is_hazy(level: npt.NDArray[np.uint8], circle: Circle, floor: float) -> bool:
     """Return whether a good part of what lies outside the circle is brighter than the border, as on scanned film."""
-    outside = level[_squared_distance(level.shape, circle) > (1.03 * circle.radius) ** 2]
-    return np.count_nonzero(outside > floor) > 0.2 * len(outside)
+    outside = _squared_distance(level.shape, circle) > (1.03 * circle.radius) ** 2
+    return np.count_nonzero(outside & (level > floor + _HAZE)) > 0.2 * np.count_nonzero(outside)
 
 
 def _inner(
