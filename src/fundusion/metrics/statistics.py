@@ -166,14 +166,22 @@ _STUDENT = (
 )  # fmt: skip
 
 
-def mean_interval(values: Sequence[float]) -> dict[str, float | None]:
+def mean_interval(
+    values: Sequence[float], *, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> dict[str, float | None]:
     """Return mean and 95 % interval of the mean of repetitions ("mean", "low", "high"); one repetition has no interval.
+
+    Args:
+        values: One per repetition.
+        bounds: Least and greatest value there can be; the interval ends there.
 
     Source: Student 1908, doi:10.2307/2331554.
 
     Example:
         >>> mean_interval([0.7, 0.8, 0.9])
         {'mean': 0.8, 'low': 0.5516, 'high': 1.0484}
+        >>> mean_interval([0.7, 0.8, 0.9], bounds=(0.0, 1.0))["high"]
+        1.0
         >>> mean_interval([0.7])
         {'mean': 0.7, 'low': None, 'high': None}
     """
@@ -185,7 +193,11 @@ def mean_interval(values: Sequence[float]) -> dict[str, float | None]:
         return {"mean": round(mean, 4), "low": None, "high": None}
     t = _STUDENT[n - 2] if n - 1 <= len(_STUDENT) else 1.96
     half = t * float(np.std(values, ddof=1)) / n**0.5
-    return {"mean": round(mean, 4), "low": round(mean - half, 4), "high": round(mean + half, 4)}
+    return {
+        "mean": round(mean, 4),
+        "low": round(max(mean - half, bounds[0]), 4),
+        "high": round(min(mean + half, bounds[1]), 4),
+    }
 
 
 def delong_variance(target: npt.ArrayLike, score: npt.ArrayLike) -> float | Undefined:

@@ -267,6 +267,7 @@ def _curves(found: Mapping[tuple[str, int | None], list[dict[str, Value]]]) -> l
         for name in scores[0]:
             values = [s[name] for s in scores]
             known = [float(v) for v in values if not isinstance(v, Undefined)]
-            metrics[name] = {"values": known, **mean_interval(known)}
+            bounds = (-1.0, 1.0) if name == "quadratic kappa" else (0.0, 1.0)
+            metrics[name] = {"values": known, **mean_interval(known, bounds=bounds)}
         rows.append({"protocol": protocol, "shots": shots, "metrics": metrics})
     return rows
