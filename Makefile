@@ -39,7 +39,7 @@ test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules src/fundusion
 
 test-all: lint
-	@$(TEST) -m "not gpu and not network" tests
+	@$(TEST) --hypothesis-profile=searching -m "not gpu and not network" tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules src/fundusion
 
 lock: $(STAMP)

@@ -1,7 +1,7 @@
 """Cells stay text, headers are found under titles, marks and spaces go."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fundusion.core.errors import ReadError
@@ -67,6 +67,7 @@ def test_numbers_are_read_as_written(value):
 
 
 @given(st.text())
+@example("ὐ")
 def test_a_name_is_stable(text):
     assert name_of(name_of(text)) == name_of(text)
 

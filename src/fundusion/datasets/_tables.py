@@ -24,7 +24,9 @@ def name_of(header: object) -> str:
         >>> name_of("\ufeffRisk of macular edema "), name_of("X- Coordinate"), name_of("image_id"), name_of("31-0.0")
         ('risk of macular edema', 'x coordinate', 'image id', '31 0 0')
     """
-    return re.sub(r"[\W_]+", " ", str(header if header is not None else "").replace("\ufeff", "")).strip().casefold()
+    # Folding may set an accent free, which is no letter: it comes first.
+    folded = str(header if header is not None else "").replace("\ufeff", "").casefold()
+    return re.sub(r"[\W_]+", " ", folded).strip()
 
 
 class Row(Mapping[str, str]):
