@@ -57,3 +57,9 @@ def test_nothing_wrong_is_nothing_to_say(tmp_path):
     assert seen[-1] == (12, 12)
     assert dict(audit.modalities) == {"cfp": 12, "table": 12}
     assert audit.to_dict()["labels"] == {"grade": {"0": 6, "1": 6}}
+
+
+def test_studies_that_name_no_patient_are_no_patients():
+    records = [StudyRecord(study_id="a", patient_id="7"), StudyRecord(study_id="b"), StudyRecord(study_id="c")]
+    audit = check_records(records, contents={})
+    assert (audit.studies, audit.patients, audit.unnamed) == (3, 1, 2)

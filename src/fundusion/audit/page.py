@@ -60,6 +60,8 @@ def render_check(found: Checked, *, progress: Progress | None = None) -> str:
     ]
     rows += [("table", line) for line in found.table.problems(pictures=False)]
     counts = [("studies", found.table.studies), ("patients", found.table.patients), ("files", found.table.files)]
+    if found.table.unnamed:
+        counts.insert(2, ("studies without a patient", found.table.unnamed))
     counts += [(TITLES[code], n) for code, n in summary(found.problems).items()]
     return (
         environment()

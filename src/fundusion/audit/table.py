@@ -29,7 +29,8 @@ class Audit:
 
     Args:
         studies: Number of studies.
-        patients: Number of patients; a study without one counts by itself.
+        patients: Number of patients that are named.
+        unnamed: Studies without a patient identifier; how many patients these are is not known.
         files: Number of different files.
         modalities: Modality to number of studies that have it.
         labels: Task to label to number of studies; "(not annotated)" counts the rest.
@@ -54,6 +55,7 @@ class Audit:
     twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strange: tuple[tuple[str, str, str], ...] = ()
     content_leaks: tuple[tuple[str, ...], ...] = ()
+    unnamed: int = 0
 
     def problems(self, *, pictures: bool = True) -> list[str]:
         """Return a sentence for each thing to look at, the gravest first.
@@ -86,6 +88,7 @@ class Audit:
         return {
             "studies": self.studies,
             "patients": self.patients,
+            "studies_without_patient": self.unnamed,
             "files": self.files,
             "modalities": dict(self.modalities),
             "labels": {t: dict(c) for t, c in self.labels.items()},
@@ -129,7 +132,8 @@ def check_records(
     counts, strange = _labels(records)
     return Audit(
         studies=len(records),
-        patients=len({r.group for r in records}),
+        patients=len({r.patient_id for r in records if r.patient_id is not None}),
+        unnamed=sum(r.patient_id is None for r in records),
         files=len(owners),
         modalities=_modalities(records),
         labels=counts,

@@ -149,7 +149,8 @@ def _cache_folder(cache: Path | None, out: Path | None) -> Path | None:
 
 def _show(found: Checked, problems: list[str], *, all_told: bool) -> None:
     audit = found.table
-    say(f"{audit.studies} studies, {audit.patients} patients, {audit.files} files")
+    unnamed = f" ({audit.unnamed} studies name no patient)" if audit.unnamed else ""
+    say(f"{audit.studies} studies, {audit.patients} patients{unnamed}, {audit.files} files")
     for note in found.notes:
         say(note)
     table([(k, v) for k, v in audit.modalities.items()], ("modality", "studies"))

@@ -126,9 +126,10 @@ def _open_torch(source: Path) -> Any:
         found = _foreign_names(source)
         settings = found == ["argparse.Namespace"]
         raise IncompatibleWeights(
-            f"{source.name!r} holds more than tensors"
-            + (f" ({', '.join(found[:4])})" if found else "")
-            + " and would run code when opened; it was not opened.",
+            f"{source.name!r} holds more than tensors ({', '.join(found[:4])})"
+            + " and would run code when opened; it was not opened."
+            if found
+            else f"{source.name!r} is no file of tensors; it was not opened.",
             code="model.unsafe_format",
             hint="It holds the settings of its training; convert it once: "
             f"fundusion convert-weights {source.name} {source.stem}.safetensors --i-trust-this-file"
