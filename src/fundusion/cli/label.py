@@ -74,7 +74,7 @@ def label(
 
 def _read(reports: Path, text_column: str, language: str | None, out: Path) -> list[tuple[int, dict[str, Any]]]:
     from ..core.errors import InvalidInput
-    from ..readers.manifest import read_rows
+    from ..readers.manifest import TableOptions, read_rows
 
     if language not in (None, "en", "zh"):
         raise InvalidInput(f"language {language!r} is not known.", code="config.language", hint="Use en or zh.")
@@ -85,11 +85,7 @@ def _read(reports: Path, text_column: str, language: str | None, out: Path) -> l
     if out.exists() and reports.exists() and out.samefile(reports):
         raise InvalidInput("the output is the input.", code="label.overwrite", hint="Give --out another name.")
     # A report of a megabyte is read and flagged, it does not damage the table.
-    before = csv.field_size_limit(_MAX_CELL)
-    try:
-        rows = read_rows(reports)
-    finally:
-        csv.field_size_limit(before)
+    rows = read_rows(reports, TableOptions(longest_cell=_MAX_CELL))
     names = list(rows[0][1]) if rows else []
     if text_column not in names:
         raise InvalidInput(

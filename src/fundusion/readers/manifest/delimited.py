@@ -17,7 +17,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 #: Rows that are looked at to find the delimiter.
 _SAMPLE = 200
 #: A cell longer than this is a quote that was never closed.
-MAX_CELL = 4_000_000
+MAX_CELL = 1_000_000
 
 Row = Mapping[str, Any] | FundusionError
 Rows = Iterator[tuple[int, Row]]
@@ -70,7 +70,7 @@ def _widths(head: str, delimiter: str) -> list[int]:
 
 
 def open_delimited(
-    path: Path, *, encoding: str | None = None, delimiter: str | None = None
+    path: Path, *, encoding: str | None = None, delimiter: str | None = None, longest_cell: int = MAX_CELL
 ) -> tuple[list[str], Rows, dict[str, str]]:
     """Return the header, the rows and the facts (encoding, delimiter) of a delimited text."""
     if delimiter is not None and delimiter not in DELIMITERS:
@@ -89,7 +89,7 @@ def open_delimited(
     stream.seek(0)
     for _ in range(skipped):
         stream.readline()
-    csv.field_size_limit(MAX_CELL)
+    csv.field_size_limit(longest_cell)
     reader = csv.reader(stream, delimiter=found, strict=True)
     try:
         header = [h.strip().lstrip("\ufeff") for h in next(reader, [])]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import FundusionError, InvalidInput, ReadError
-from .delimited import Rows, flatten, open_delimited, open_json_lines
+from .delimited import MAX_CELL, Rows, flatten, open_delimited, open_json_lines
 from .sheets import open_sheet
 
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".jsonl")
@@ -42,12 +42,14 @@ class TableOptions:
         delimiter: Of delimited files.
         sheet: Name of the sheet of a workbook.
         merged: "refuse" or "fill" for merged cells of a sheet.
+        longest_cell: Characters of a delimited cell above which its quote was never closed.
     """
 
     encoding: str | None = None
     delimiter: str | None = None
     sheet: str | None = None
     merged: str = "refuse"
+    longest_cell: int = MAX_CELL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,9 @@ def open_table(path: str | Path, options: TableOptions | None = None) -> Table:
         if not path.is_file() and path.exists():
             raise ReadError(f"{path.name!r} is no file.", code="manifest.type", hint="Give the table itself.")
         if suffix in (".csv", ".tsv"):
-            columns, rows, facts = open_delimited(path, encoding=options.encoding, delimiter=options.delimiter)
+            columns, rows, facts = open_delimited(
+                path, encoding=options.encoding, delimiter=options.delimiter, longest_cell=options.longest_cell
+            )
             return Table(name=path.name, columns=columns, rows=_guarded(rows, path.name), facts=facts)
         if suffix == ".jsonl":
             rows, facts = open_json_lines(path, encoding=options.encoding)
