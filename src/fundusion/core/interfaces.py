@@ -79,6 +79,23 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Where a promptable segmenter looks, in pixels of the image it is given: `(x, y)`, centre of the first pixel at 0.
+
+    Args:
+        points: float32 `(B, P, 2)` or None.
+        point_labels: int64 `(B, P)`: 1 inside, 0 outside, -1 padding.
+        boxes: float32 `(B, 4)`, x0, y0, x1, y1, or None.
+        masks: float32 logits `(B, 1, H, W)` or None.
+    """
+
+    points: Tensor | None = None
+    point_labels: Tensor | None = None
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A scalar to minimise and its weighted parts, which sum to it."""
 
@@ -123,6 +140,33 @@ class TextEncoder(Protocol):
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]: ...
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Features: ...
+
+
+@runtime_checkable
+class Aligner(Protocol):
+    """Puts images and texts in one space, so that their similarity means something.
+
+    An aligner is an `Encoder` and a `TextEncoder` too (an image tower and a text tower that fusion can use alone).
+    Both methods return unit vectors of `align_dim`; a logit is `scale() * image @ text.T + shift()`, where the shift is
+    zero except in sigmoid models.
+    """
+
+    align_dim: int
+
+    def align_images(self, images: Tensor) -> Tensor: ...
+
+    def align_texts(self, ids: Tensor, mask: Tensor) -> Tensor: ...
+
+    def scale(self) -> Tensor: ...
+
+    def shift(self) -> Tensor: ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Reads images `(B, C, H, W)` and, when it can be prompted, where to look; returns logits `(B, K, H, W)`."""
+
+    def segment(self, images: Tensor, prompts: Prompts | None = None) -> Tensor: ...
 
 
 @runtime_checkable
