@@ -1,0 +1,314 @@
+"""Every vector, every time: a scan in 8-bit numbers whose best rows are ranked again by their float32 vectors on disk.
+
+Nothing is clustered or sampled, so nothing has to be tuned. Vectors are turned so that their leading numbers carry most (principal
+axes), then rounded to 8 bits with a scale per vector. Many queries at once are one integer matrix product. A single query is bound
+by memory, so it reads the leading numbers of all vectors first and the rest only of the best `CANDIDATES`; that short cut is taken
+only where it found the same neighbours as the whole scan for vectors of this very index.
+
+Sources: Gholami et al. 2021, arXiv:2103.13630 (symmetric rounding to 8 bits); Jolliffe 2002, doi:10.1007/b98835 (principal axes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..core.errors import InvalidInput
+from .vectors import BLOCK, Places, Rows, Vectors
+
+Progress = Callable[[int, int], None]
+Mask = npt.NDArray[np.bool_]
+
+#: Rows that a single query looks at in full.
+CANDIDATES = 2048
+#: Share of the ten neighbours of the whole scan that the short cut must find for the index's own vectors.
+SHORT_CUT_FLOOR = 0.999
+#: Share of the leading numbers.
+_LEADING = 3 / 8
+_GROUP = 64
+_BATCH = 128
+_SAMPLE = 20_000
+
+
+def scan_float32(vectors: Vectors, queries: Rows, k: int, *, allowed: Mask | None = None) -> tuple[Places, Rows]:
+    """Return the best rows by one pass over the float32 vectors: nothing to prepare, as fast as the disk.
+
+    Args:
+        vectors: Searched.
+        queries: `(B, D)` float32 of unit length.
+        k: Rows wanted per query.
+        allowed: bool per row; None allows all.
+
+    Returns:
+        Rows `(B, k)` by falling cosine, -1 where fewer are allowed, and the cosines.
+
+    Example:
+        >>> from fundusion.retrieval.vectors import HeldVectors
+        >>> rows, cosines = scan_float32(HeldVectors(np.eye(3, dtype=np.float32)), np.eye(3, dtype=np.float32)[:1], 2)
+        >>> rows.tolist(), cosines.tolist()
+        ([[0, 1]], [[1.0, 0.0]])
+    """
+    asked = _checked(vectors, queries, k)
+    best = _Best(len(queries), k)
+    for start, block in vectors.blocks():
+        scores = asked @ torch.from_numpy(block).T
+        if allowed is not None:
+            scores.masked_fill_(~torch.from_numpy(allowed[start : start + len(block)]), -torch.inf)
+        best.add(*scores.topk(min(k, len(block)), dim=1), start)
+    return best.answer()
+
+
+class ReducedScan:
+    """Vectors in 8 bits in memory, ready for many queries.
+
+    Args:
+        vectors: Read once now, and a few rows per query later.
+        progress: Called with (rows done, rows).
+    """
+
+    def __init__(self, vectors: Vectors, *, progress: Progress | None = None) -> None:
+        self.vectors = vectors
+        self._axes = _principal_axes(vectors)
+        self._leading = int(vectors.dim * _LEADING) // 16 * 16 if self._axes is not None else 0
+        self._codes = torch.empty((vectors.count, vectors.dim), dtype=torch.int8)
+        self._scales = torch.empty(vectors.count)
+        self._heads: list[_Head] = []
+        for start, block in vectors.blocks():
+            codes, scales = _rounded(self._turned(torch.from_numpy(block)))
+            self._codes[start : start + len(block)] = codes
+            self._scales[start : start + len(block)] = scales
+            if progress:
+                progress(min(start + len(block), vectors.count), vectors.count)
+        if self._leading:
+            rows = 4 * BLOCK
+            self._heads = [
+                _Head(self._codes[a : a + rows, : self._leading].contiguous(), self._scales[a : a + rows])
+                for a in range(0, vectors.count, rows)
+            ]
+        #: Share of neighbours that the short cut found in the self-check; None when it is not used for so few rows.
+        self.short_cut_recall = self._check_short_cut()
+
+    @property
+    def has_short_cut(self) -> bool:
+        """Whether single queries read the leading numbers first."""
+        return self.short_cut_recall is not None and self.short_cut_recall >= SHORT_CUT_FLOOR
+
+    def memory_bytes(self) -> int:
+        """Return the size of what is held in memory."""
+        heads = sum(h.rows * self._leading for h in self._heads)
+        return self._codes.numel() + 4 * self._scales.numel() + heads
+
+    def search(self, queries: Rows, k: int, *, allowed: Mask | None = None) -> tuple[Places, Rows]:
+        """Return the best rows and their cosines; see `scan_float32`, whose answer it gives."""
+        asked = _checked(self.vectors, queries, k)
+        barred = None if allowed is None else ~torch.from_numpy(np.ascontiguousarray(allowed))
+        rows: list[Places] = []
+        cosines: list[Rows] = []
+        depth = min(self.vectors.count, max(64, 4 * k))
+        for start in range(0, len(asked), _BATCH):
+            part = asked[start : start + _BATCH]
+            if len(part) == 1 and self.has_short_cut:
+                found = self._single(part, depth, barred)
+            else:
+                found = self._many(part, depth, barred)
+            answer = self._ranked(part, found, k)
+            rows.append(answer[0])
+            cosines.append(answer[1])
+        if not rows:
+            return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
+        return np.concatenate(rows), np.concatenate(cosines)
+
+    def _turned(self, rows: Tensor) -> Tensor:
+        if self._axes is None:
+            return rows
+        # The turn in bfloat16 is as exact as the 8 bits that follow.
+        return (rows.bfloat16() @ self._axes).float()
+
+    def _many(self, queries: Tensor, depth: int, barred: Tensor | None) -> Tensor:
+        """Return the rows `(B, depth)` with the best rounded scores; -1 where none is left."""
+        codes, _ = _rounded(self._turned(queries))
+        turned = codes.T.contiguous()
+        best = _Best(len(queries), depth)
+        for start in range(0, self.vectors.count, BLOCK):
+            stop = min(start + BLOCK, self.vectors.count)
+            scores = _products(self._codes[start:stop], turned).float() * self._scales[start:stop, None]
+            if barred is not None:
+                scores.masked_fill_(barred[start:stop, None], -torch.inf)
+            best.add(*_top_columns(scores, min(depth, stop - start)), start)
+        rows, scores_of = best.rows, best.scores
+        return rows.masked_fill(scores_of == -torch.inf, -1)
+
+    def _single(self, query: Tensor, depth: int, barred: Tensor | None) -> Tensor:
+        """Return the same for one query by the leading numbers of all rows and the rest of the best."""
+        turned = self._turned(query)
+        head, size = _rounded(turned[:, : self._leading])
+        scores = torch.cat([h.scores(head) for h in self._heads])
+        if barred is not None:
+            scores.masked_fill_(barred, -torch.inf)
+        wide = min(self.vectors.count, max(CANDIDATES, 8 * depth))
+        first, chosen = _top_row(scores, wide)
+        rest, rest_size = _rounded(turned[:, self._leading :])
+        tails = self._codes[chosen, self._leading :].float() @ rest[0].float()
+        full = first * size + tails * self._scales[chosen] * rest_size
+        better = full.topk(min(depth, wide))
+        rows = chosen[better.indices].masked_fill(better.values == -torch.inf, -1)
+        return rows[None]
+
+    def _ranked(self, queries: Tensor, found: Tensor, k: int) -> tuple[Places, Rows]:
+        """Return the best of some rows by their float32 vectors."""
+        wanted, where = torch.unique(found.clamp(min=0), return_inverse=True)
+        exact = torch.from_numpy(self.vectors.gather(wanted.numpy()))
+        scores = torch.bmm(exact[where], queries[:, :, None])[..., 0].masked_fill(found < 0, -torch.inf)
+        best = _Best(len(queries), k)
+        # Rows in order, so that equal scores come in the order of the rows whatever the rounded scores were.
+        order = found.argsort(1)
+        values, at = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
+        best.scores[:, : values.shape[1]] = values[:, :k]
+        best.rows[:, : values.shape[1]] = found.gather(1, order).gather(1, at)[:, :k]
+        return best.answer()
+
+    def _check_short_cut(self) -> float | None:
+        count = self.vectors.count
+        if not self._heads or count <= 4 * CANDIDATES:
+            return None
+        rows = np.linspace(0, count - 1, 24).astype(np.int64)
+        queries = torch.from_numpy(self.vectors.gather(rows))
+        whole = self._many(queries, 11, None)
+        hits = [
+            torch.isin(w, self._single(q[None], CANDIDATES, None)[0]).float().mean()
+            for q, w in zip(queries, whole, strict=True)
+        ]
+        return float(torch.stack(hits).mean())
+
+
+class _Head:
+    """Leading numbers of some rows, laid out for the integer product of the processor where that is exact."""
+
+    def __init__(self, codes: Tensor, scales: Tensor) -> None:
+        self.rows, self.scales = len(codes), scales
+        self._packed = _pack(codes)
+        self._plain = codes if self._packed is None else None
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Return `(N,)`: product with one query `(1, D)` int8, times the scale of each row."""
+        if self._packed is None:
+            return _products(self._plain, query.T.contiguous())[:, 0].float() * self.scales
+        return _packed_scores(query, self._packed, self.scales)
+
+
+def _pack(codes: Tensor) -> Tensor | None:
+    if not _packing_is_exact():
+        return None
+    return torch.ops.onednn.qlinear_prepack(codes, [1, codes.shape[1]])
+
+
+def _packed_scores(query: Tensor, packed: Any, scales: Tensor) -> Tensor:
+    asked = (query.to(torch.int16) + 128).to(torch.uint8)
+    none = torch.zeros(len(scales), dtype=torch.int64)
+    return torch.ops.onednn.qlinear_pointwise(
+        asked, 1.0, 128, packed, scales, none, None, 1.0, 0, torch.float32, "none", [], ""
+    )[0]  # fmt: skip
+
+
+_packing: list[bool] = []
+
+
+def _packing_is_exact() -> bool:
+    """Return whether the packed product exists here and gives whole numbers right; some processors saturate. Asked once."""
+    if not _packing:
+        codes = torch.full((64, 64), 127, dtype=torch.int8)
+        codes[::2] = -127
+        query = torch.full((1, 64), 127, dtype=torch.int8)
+        try:
+            packed = torch.ops.onednn.qlinear_prepack(codes, [1, 64])
+            found = _packed_scores(query, packed, torch.ones(64))
+            _packing.append(bool((found == codes.float() @ query[0].float()).all()))
+        except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+            _packing.append(False)
+    return _packing[0]
+
+
+def _products(codes: Tensor, queries: Tensor) -> Tensor:
+    """Return int32 `(N, B)` of int8 `(N, D)` and `(D, B)`."""
+    return torch._int_mm(codes, queries)
+
+
+def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return int8 `(N, D)` and the scale per row that brings them back."""
+    scales = rows.abs().amax(1).clamp_min(1e-30) / 127
+    return (rows / scales[:, None]).round_().to(torch.int8), scales
+
+
+def _principal_axes(vectors: Vectors) -> Tensor | None:
+    """Return bfloat16 `(D, D)`, the strongest axis first; None where there is too little to gain or to learn from."""
+    if vectors.dim < 64 or vectors.dim % 16 or vectors.count < 4 * vectors.dim:
+        return None
+    rows = np.linspace(0, vectors.count - 1, min(vectors.count, _SAMPLE)).astype(np.int64)
+    sample = torch.from_numpy(vectors.gather(rows))
+    _, axes = torch.linalg.eigh((sample.T @ sample).double())
+    return axes.flip(1).bfloat16().contiguous()
+
+
+def _top_columns(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the greatest of each column of `(N, B)` and their rows, both `(B, k)`.
+
+    The greatest of each group of rows is found first: the best k rows lie in the k groups with the greatest maxima.
+    """
+    count, width = scores.shape
+    if count < 4 * _GROUP * k or count % _GROUP:
+        values, rows = scores.topk(k, dim=0)
+        return values.T, rows.T
+    groups = scores.view(count // _GROUP, _GROUP, width)
+    chosen = groups.amax(1).topk(k, dim=0).indices
+    inner = groups.permute(2, 0, 1)[torch.arange(width)[:, None], chosen.T]
+    values, at = inner.reshape(width, -1).topk(k, dim=1)
+    return values, chosen.T.gather(1, at // _GROUP) * _GROUP + at % _GROUP
+
+
+def _top_row(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k greatest of `(N,)`, in no order, and where they are, by the same rule."""
+    size = 16
+    whole = len(scores) // size * size
+    if len(scores) < 4 * size * k:
+        found = scores.topk(k, sorted=False)
+        return found.values, found.indices
+    groups = scores[:whole].view(-1, size)
+    chosen = groups.amax(1).topk(k, sorted=False).indices
+    places = (chosen[:, None] * size + torch.arange(size)).reshape(-1)
+    places = torch.cat([places, torch.arange(whole, len(scores))])
+    inner = scores[places]
+    found = inner.topk(k, sorted=False)
+    return found.values, places[found.indices]
+
+
+class _Best:
+    """The best rows so far, per query."""
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.scores = torch.full((queries, k), -torch.inf)
+        self.rows = torch.full((queries, k), -1, dtype=torch.int64)
+
+    def add(self, scores: Tensor, rows: Tensor, offset: int) -> None:
+        """Take in rows of a block; of equal scores the earlier row stays first."""
+        together = torch.cat([self.scores, scores], 1)
+        self.scores, at = (v[:, : self.scores.shape[1]] for v in together.sort(dim=1, descending=True, stable=True))
+        self.rows = torch.cat([self.rows, rows + offset], 1).gather(1, at)
+
+    def answer(self) -> tuple[Places, Rows]:
+        """Return rows and scores as arrays; rows that are barred are -1."""
+        return self.rows.masked_fill(self.scores == -torch.inf, -1).numpy(), self.scores.numpy()
+
+
+def _checked(vectors: Vectors, queries: Rows, k: int) -> Tensor:
+    if queries.ndim != 2 or queries.shape[1] != vectors.dim:
+        raise InvalidInput(f"expected queries of shape (B, {vectors.dim}), got {queries.shape}.", code="index.query")
+    if not np.isfinite(queries).all():
+        raise InvalidInput("a query holds a number that is not finite.", code="model.not_finite")
+    if k < 1:
+        raise InvalidInput(f"k must be at least 1, got {k}.", code="config.k")
+    return torch.from_numpy(np.ascontiguousarray(queries, np.float32))
