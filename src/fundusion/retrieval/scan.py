@@ -179,10 +179,8 @@ class ReducedScan:
         rows = np.linspace(0, count - 1, 24).astype(np.int64)
         queries = torch.from_numpy(self.vectors.gather(rows))
         whole = self._many(queries, 11, None)
-        hits = [
-            torch.isin(w, self._single(q[None], CANDIDATES, None)[0]).float().mean()
-            for q, w in zip(queries, whole, strict=True)
-        ]
+        found = [self._single(q[None], 64, None)[0] for q in queries]
+        hits = [torch.isin(w, f).float().mean() for w, f in zip(whole, found, strict=True)]
         return float(torch.stack(hits).mean())
 
 
