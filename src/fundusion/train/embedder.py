@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ..core.errors import FundusionError, InvalidInput
+from ..core.errors import InvalidInput
 from ..core.interfaces import Aligner
 from ..core.registry import ImageInput, models
 from ..layers.precision import fast_matmul
@@ -122,8 +123,10 @@ class Embedder:
             )
         found = []
         for text in texts:
-            ids, mask = self.module.tokenize([text[:_LONGEST_TEXT]])
-            if not bool(mask.any()):
+            # Characters that nobody sees (zero width, direction) would make other tokens of the same words.
+            seen = "".join(c for c in text[:_LONGEST_TEXT] if unicodedata.category(c) != "Cf")
+            ids, mask = self.module.tokenize([seen])
+            if not any(c.isalnum() for c in seen) or not bool(mask.any()):
                 raise InvalidInput("the text is empty, or holds nothing the model can read.", code="text.empty")
             found.append(self.module.align_texts(ids.to(self.device), mask.to(self.device)).float().cpu())
         return torch.cat(found).numpy()
@@ -193,15 +196,3 @@ def _registered(name: str, weights: str | None, options: dict[str, Any], how: Ma
     if "image_size" in options:
         wanted = replace(wanted, size=int(options["image_size"]))
     return Embedder(module, name, wanted, **how)
-
-
-def checked(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return vectors that have a direction.
-
-    Raises:
-        FundusionError: `model.not_finite`.
-    """
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    if not np.isfinite(lengths).all() or (lengths <= 0).any():
-        raise FundusionError("the model gave a vector without direction.", code="model.not_finite")
-    return vectors
