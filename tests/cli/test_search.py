@@ -64,7 +64,7 @@ def test_hits_are_printed_and_written(folder, tmp_path):
         (["drusen", "--where", "agee > 3"], "where.column", 4),
         (["drusen", "--method", "magic"], "config.method", 2),
         (["drusen", "--model", "flair.test", "--weights", "none.safetensors"], "error", 4),
-        (["drusen", "--model", "vit.test"], "index.other_model", 4),
+        (["drusen", "--model", "vit.test"], "config.space", 2),
         (["   "], "text.empty", 4),
         (["--study", "nobody"], "index.nobody", 4),
     ],

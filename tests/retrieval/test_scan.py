@@ -81,7 +81,7 @@ def test_near_ties_in_clusters_are_found_batched_and_single(clustered):
 
 
 def test_the_short_cut_is_left_where_the_leading_numbers_say_nothing():
-    # All directions are alike, so three eighths of the numbers cannot tell neighbours.
+    # All directions are alike, so half of the numbers cannot tell neighbours.
     rows = unit(np.random.default_rng(6).standard_normal((12_000, 64)))
     scan = ReducedScan(HeldVectors(rows))
     assert scan.short_cut_recall is not None
@@ -111,7 +111,7 @@ def test_the_plain_product_gives_the_same_as_the_packed_one(clustered, monkeypat
 
 def test_memory_is_that_of_eight_bits(clustered):
     rows, _ = clustered
-    assert ReducedScan(HeldVectors(rows)).memory_bytes() <= 0.36 * rows.nbytes + 4 * len(rows)
+    assert ReducedScan(HeldVectors(rows)).memory_bytes() <= 0.376 * rows.nbytes + 4 * len(rows)
 
 
 @pytest.mark.parametrize(

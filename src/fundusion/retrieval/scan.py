@@ -27,10 +27,13 @@ Mask = npt.NDArray[np.bool_]
 #: Rows that a single query looks at in full.
 CANDIDATES = 2048
 #: Share of the ten neighbours of the whole scan that the short cut must find for the index's own vectors.
-SHORT_CUT_FLOOR = 0.999
+SHORT_CUT_FLOOR = 0.995
 #: Share of the leading numbers.
-_LEADING = 3 / 8
+_LEADING = 1 / 2
 _GROUP = 64
+#: Rows scored at once; their scores stay in the cache of the processor.
+_STEP = 8192
+_SPREAD = 8192
 _BATCH = 128
 _SAMPLE = 20_000
 
@@ -77,7 +80,7 @@ class ReducedScan:
         self._leading = int(vectors.dim * _LEADING) // 16 * 16 if self._axes is not None else 0
         self._codes = torch.empty((vectors.count, vectors.dim), dtype=torch.int8)
         self._scales = torch.empty(vectors.count)
-        self._heads: list[_Head] = []
+        self._heads: list[tuple[int, _Head]] = []
         for start, block in vectors.blocks():
             codes, scales = _rounded(self._turned(torch.from_numpy(block)))
             self._codes[start : start + len(block)] = codes
@@ -87,7 +90,7 @@ class ReducedScan:
         if self._leading:
             rows = 4 * BLOCK
             self._heads = [
-                _Head(self._codes[a : a + rows, : self._leading].contiguous(), self._scales[a : a + rows])
+                (a, _Head(self._codes[a : a + rows, : self._leading].contiguous(), self._scales[a : a + rows]))
                 for a in range(0, vectors.count, rows)
             ]
         #: Share of neighbours that the short cut found in the self-check; None when it is not used for so few rows.
@@ -100,7 +103,7 @@ class ReducedScan:
 
     def memory_bytes(self) -> int:
         """Return the size of what is held in memory."""
-        heads = sum(h.rows * self._leading for h in self._heads)
+        heads = sum(part.rows * self._leading for _, part in self._heads)
         return self._codes.numel() + 4 * self._scales.numel() + heads
 
     def search(self, queries: Rows, k: int, *, allowed: Mask | None = None) -> tuple[Places, Rows]:
@@ -134,30 +137,35 @@ class ReducedScan:
         codes, _ = _rounded(self._turned(queries))
         turned = codes.T.contiguous()
         best = _Best(len(queries), depth)
-        for start in range(0, self.vectors.count, BLOCK):
-            stop = min(start + BLOCK, self.vectors.count)
-            scores = _products(self._codes[start:stop], turned).float() * self._scales[start:stop, None]
-            if barred is not None:
-                scores.masked_fill_(barred[start:stop, None], -torch.inf)
-            best.add(*_top_columns(scores, min(depth, stop - start)), start)
-        rows, scores_of = best.rows, best.scores
-        return rows.masked_fill(scores_of == -torch.inf, -1)
+        # Rows from everywhere tell early which scores cannot be among the best, in whatever order the vectors lie.
+        spread = torch.arange(0, self.vectors.count, max(1, self.vectors.count // _SPREAD))
+        scores = self._scores(turned, spread, barred)
+        least = scores.topk(min(depth, len(spread)), dim=0).values[-1] if len(spread) >= depth else None
+        for start in range(0, self.vectors.count, _STEP):
+            rows = slice(start, min(start + _STEP, self.vectors.count))
+            best.add_columns(self._scores(turned, rows, barred), start, least)
+        return best.rows.masked_fill(best.scores == -torch.inf, -1)
+
+    def _scores(self, turned: Tensor, rows: slice | Tensor, barred: Tensor | None) -> Tensor:
+        """Return rounded scores `(N, B)` up to a factor per query; those of barred rows are minus infinity."""
+        scores = torch._int_mm(self._codes[rows], turned) * self._scales[rows, None]
+        return scores if barred is None else scores.masked_fill_(barred[rows, None], -torch.inf)
 
     def _single(self, query: Tensor, depth: int, barred: Tensor | None) -> Tensor:
         """Return the same for one query by the leading numbers of all rows and the rest of the best."""
         turned = self._turned(query)
-        head, size = _rounded(turned[:, : self._leading])
-        scores = torch.cat([h.scores(head) for h in self._heads])
+        head, _ = _rounded(turned[:, : self._leading])
+        scores = torch.empty(self.vectors.count)
+        for start, part in self._heads:
+            scores[start : start + part.rows] = part.scores(head)
         if barred is not None:
             scores.masked_fill_(barred, -torch.inf)
-        wide = min(self.vectors.count, max(CANDIDATES, 8 * depth))
-        first, chosen = _top_row(scores, wide)
-        rest, rest_size = _rounded(turned[:, self._leading :])
-        tails = self._codes[chosen, self._leading :].float() @ rest[0].float()
-        full = first * size + tails * self._scales[chosen] * rest_size
-        better = full.topk(min(depth, wide))
-        rows = chosen[better.indices].masked_fill(better.values == -torch.inf, -1)
-        return rows[None]
+        chosen = _greatest(scores, min(self.vectors.count, max(CANDIDATES, 8 * depth)))
+        whole, _ = _rounded(turned)
+        full = torch._int_mm(self._codes.index_select(0, chosen), whole.T.contiguous())[:, 0] * self._scales[chosen]
+        full.masked_fill_(scores[chosen] == -torch.inf, -torch.inf)
+        better = full.topk(min(depth, len(chosen)))
+        return chosen[better.indices].masked_fill(better.values == -torch.inf, -1)[None]
 
     def _ranked(self, queries: Tensor, found: Tensor, k: int) -> tuple[Places, Rows]:
         """Return the best of some rows by their float32 vectors."""
@@ -176,7 +184,7 @@ class ReducedScan:
         count = self.vectors.count
         if not self._heads or count <= 4 * CANDIDATES:
             return None
-        rows = np.linspace(0, count - 1, 24).astype(np.int64)
+        rows = np.linspace(0, count - 1, 48).astype(np.int64)
         queries = torch.from_numpy(self.vectors.gather(rows))
         whole = self._many(queries, 11, None)
         found = [self._single(q[None], 64, None)[0] for q in queries]
@@ -195,7 +203,7 @@ class _Head:
     def scores(self, query: Tensor) -> Tensor:
         """Return `(N,)`: product with one query `(1, D)` int8, times the scale of each row."""
         if self._packed is None:
-            return _products(self._plain, query.T.contiguous())[:, 0].float() * self.scales
+            return torch._int_mm(self._plain, query.T.contiguous())[:, 0].float() * self.scales
         return _packed_scores(query, self._packed, self.scales)
 
 
@@ -231,11 +239,6 @@ def _packing_is_exact() -> bool:
     return _packing[0]
 
 
-def _products(codes: Tensor, queries: Tensor) -> Tensor:
-    """Return int32 `(N, B)` of int8 `(N, D)` and `(D, B)`."""
-    return torch._int_mm(codes, queries)
-
-
 def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return int8 `(N, D)` and the scale per row that brings them back."""
     scales = rows.abs().amax(1).clamp_min(1e-30) / 127
@@ -252,36 +255,16 @@ def _principal_axes(vectors: Vectors) -> Tensor | None:
     return axes.flip(1).bfloat16().contiguous()
 
 
-def _top_columns(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the greatest of each column of `(N, B)` and their rows, both `(B, k)`.
-
-    The greatest of each group of rows is found first: the best k rows lie in the k groups with the greatest maxima.
-    """
-    count, width = scores.shape
-    if count < 4 * _GROUP * k or count % _GROUP:
-        values, rows = scores.topk(k, dim=0)
-        return values.T, rows.T
-    groups = scores.view(count // _GROUP, _GROUP, width)
-    chosen = groups.amax(1).topk(k, dim=0).indices
-    inner = groups.permute(2, 0, 1)[torch.arange(width)[:, None], chosen.T]
-    values, at = inner.reshape(width, -1).topk(k, dim=1)
-    return values, chosen.T.gather(1, at // _GROUP) * _GROUP + at % _GROUP
-
-
-def _top_row(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k greatest of `(N,)`, in no order, and where they are, by the same rule."""
+def _greatest(scores: Tensor, k: int) -> Tensor:
+    """Return where the k greatest of `(N,)` are, in no order: they lie in the k groups with the greatest maxima."""
     size = 16
-    whole = len(scores) // size * size
-    if len(scores) < 4 * size * k:
-        found = scores.topk(k, sorted=False)
-        return found.values, found.indices
-    groups = scores[:whole].view(-1, size)
-    chosen = groups.amax(1).topk(k, sorted=False).indices
-    places = (chosen[:, None] * size + torch.arange(size)).reshape(-1)
-    places = torch.cat([places, torch.arange(whole, len(scores))])
-    inner = scores[places]
-    found = inner.topk(k, sorted=False)
-    return found.values, places[found.indices]
+    groups = len(scores) // size
+    if groups < 4 * k:
+        return scores.topk(k, sorted=False).indices
+    chosen = scores[: groups * size].view(size, groups).amax(0).topk(k, sorted=False).indices
+    places = (torch.arange(size)[:, None] * groups + chosen).reshape(-1)
+    places = torch.cat([places, torch.arange(groups * size, len(scores))])
+    return places[scores[places].topk(k, sorted=False).indices]
 
 
 class _Best:
@@ -296,6 +279,41 @@ class _Best:
         together = torch.cat([self.scores, scores], 1)
         self.scores, at = (v[:, : self.scores.shape[1]] for v in together.sort(dim=1, descending=True, stable=True))
         self.rows = torch.cat([self.rows, rows + offset], 1).gather(1, at)
+
+    def add_columns(self, scores: Tensor, offset: int, least: Tensor | None) -> None:
+        """Take in scores `(N, B)` of a block.
+
+        Only groups of rows whose greatest score could still count are looked at: after a few blocks these are few.
+
+        Args:
+            scores: Of the block.
+            offset: Row of the first.
+            least: `(B,)`, a score that the last of the best is known to reach; None when nothing is known.
+        """
+        count, width = scores.shape
+        limit = self.scores[:, -1] if least is None else torch.maximum(self.scores[:, -1], least)
+        groups = count // _GROUP
+        if count % _GROUP == 0:
+            parts = scores.view(groups, _GROUP, width)
+            group, query = (parts.amax(1) >= limit).nonzero(as_tuple=True)
+        if count % _GROUP or 4 * len(group) > groups * width:
+            values, rows = scores.topk(min(self.scores.shape[1], count), dim=0)
+            self.add(values.T, rows.T, offset)
+            return
+        inner = parts[group, :, query]
+        which, place = (inner >= limit[query, None]).nonzero(as_tuple=True)
+        if not len(which):
+            return
+        owner = query[which]
+        order = owner.argsort(stable=True)
+        owner = owner[order]
+        sizes = owner.bincount(minlength=width)
+        column = torch.arange(len(owner)) - (sizes.cumsum(0) - sizes)[owner]
+        values = torch.full((width, int(sizes.max())), -torch.inf)
+        rows = torch.full_like(values, -1, dtype=torch.int64)
+        values[owner, column] = inner[which, place][order]
+        rows[owner, column] = (group[which] * _GROUP + place)[order]
+        self.add(values, rows, offset)
 
     def answer(self) -> tuple[Places, Rows]:
         """Return rows and scores as arrays; rows that are barred are -1."""
