@@ -165,7 +165,6 @@ def peers(vectors: VectorFile, queries: np.ndarray, truth: np.ndarray) -> dict[s
     eight.train(rows[:: max(1, len(rows) // 100_000)])
     eight.add(rows)
     builds = {"faiss flat": 0.0, "faiss 8 bit": round(time.process_time() - start, 2)}
-    del rows
     for name, made in (("faiss flat", flat), ("faiss 8 bit", eight)):
         asked = queries if name == "faiss flat" else part
         found[name] = {

@@ -71,6 +71,8 @@ class _Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
+    """What is left of a file for a model: prepared frames `(S, S, C)` uint8, and the SHA-256 of the file."""
+
     frames: tuple[npt.NDArray[np.uint8], ...]
     digest: str | None
 
