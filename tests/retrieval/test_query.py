@@ -65,7 +65,9 @@ def test_every_method_gives_the_same_when_rows_are_many(index, vectors, monkeypa
     assert (searched._scan is None) == (method == "float32")
 
 
-def test_nothing_of_the_querys_patient_study_or_copies_is_found(index, vectors):
+@pytest.mark.parametrize("excess", [0, 200])
+def test_nothing_of_the_querys_patient_study_or_copies_is_found(index, vectors, monkeypatch, excess):
+    monkeypatch.setattr(module, "_IN_EXCESS", excess)
     query = Query(vector=vectors[0], patient_id="p0", study_id="s0", digest="same")
     (hits,) = Searcher(index).search([query], 40, find="any")
     # Row 8 holds the same file under another patient: that patient is the same person.

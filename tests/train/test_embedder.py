@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +34,9 @@ def test_random_weights_are_the_same_in_every_call_and_facts_tell_weights_apart(
     save_state(tmp_path / "w.safetensors", models.create("vit.test").body.state_dict())
     other = make_embedder("vit.test", weights=str(tmp_path / "w.safetensors")).facts()
     different = {k for k in other if other[k] != first.facts()[k]}
-    assert different == {"weights_sha256", "source"}
+    assert different == {"weights_sha256", "source", "weights_record"}
+    assert json.loads(json.dumps(other)) == other
+    assert Path(other["source"]["weights"]).is_absolute()
     assert "size=32" in make_embedder("vit.test", options={"image_size": 32}).facts()["preprocessing"]["cfp"]
 
 

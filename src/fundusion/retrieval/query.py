@@ -24,6 +24,8 @@ SIMILARITIES = ("cosine", "asymmetric")
 #: Queries from which it pays to read all vectors into 8 bits first.
 _MANY = 16
 _FEW_ROWS = 4096
+#: Most rows of a query that are asked for in excess.
+_IN_EXCESS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,25 +107,27 @@ class Searcher:
         if not np.isfinite(norms).all() or (norms <= 0).any():
             raise InvalidInput("a query has no direction.", code="model.not_finite")
         units = vectors / norms[:, None]
-        # Without conditions of its own, all queries go through the index together.
-        masks = [None if same_patient else self._barred(q) for q in queries]
+        barred = [np.zeros(0, np.int64) if same_patient else self._barred(q) for q in queries]
         found: list[list[Hit]] = [[] for _ in queries]
-        together = [i for i, m in enumerate(masks) if m is None or not m.any()]
-        groups = [together] if together else []
-        groups += [[i] for i in range(len(queries)) if i not in set(together)]
+        # A few rows that must not be found are asked for in excess and left out, so that queries stay together.
+        light = [i for i, rows in enumerate(barred) if len(rows) <= _IN_EXCESS]
+        groups = [light] if light else []
+        groups += [[i] for i, rows in enumerate(barred) if len(rows) > _IN_EXCESS]
         for group in groups:
-            barred = masks[group[0]] if len(group) == 1 else None
-            usable = allowed if barred is None else allowed & ~barred
+            excess = max(len(barred[i]) for i in group) if group is light else 0
+            usable = allowed
+            if group is not light:
+                usable = allowed.copy()
+                usable[barred[group[0]]] = False
             if similarity == "asymmetric":
-                rows, values = self._asymmetric(units[group], norms[group], k, usable)
+                rows, values = self._asymmetric(units[group], norms[group], k + excess, usable)
             else:
-                rows, values = self._nearest(units[group], k, usable, len(queries))
+                rows, values = self._nearest(units[group], k + excess, usable, len(queries))
             for i, of_query, scores in zip(group, rows, values, strict=True):
-                kept = of_query >= 0
-                items = self.index.items(of_query[kept])
+                kept = np.flatnonzero((of_query >= 0) & ~np.isin(of_query, barred[i]))[:k]
                 found[i] = [
                     Hit(rank=n, similarity=float(s), item=item)
-                    for n, (item, s) in enumerate(zip(items, scores[kept], strict=True), 1)
+                    for n, (item, s) in enumerate(zip(self.index.items(of_query[kept]), scores[kept], strict=True), 1)
                 ]
         return found
 
@@ -144,13 +148,17 @@ class Searcher:
                 )
         return allowed
 
-    def _barred(self, query: Query) -> npt.NDArray[np.bool_]:
-        """Return what must not be found: the patient, the study and copies of the query, and whoever a copy belongs to."""
-        sql = (
-            "(patient_id = ?1 or study_id = ?2 or digest = ?3 or patient_id in (select patient_id from item where digest = ?3) "
-            "or study_id in (select study_id from item where digest = ?3))"
-        )
-        return self.index.mask(f"coalesce({sql}, 0)", (query.patient_id, query.study_id, query.digest))
+    def _barred(self, query: Query) -> Places:
+        """Return the rows that must not be found: the patient, the study and copies of the query, and whoever a copy belongs to."""
+        places: set[int] = set()
+        for name, value in (("patient_id", query.patient_id), ("study_id", query.study_id), ("digest", query.digest)):
+            if value is not None:
+                places |= {p for (p,) in self.index.run(f"select place from item where {name} = ?", (value,))}
+        if query.digest is not None:
+            for name in ("patient_id", "study_id"):
+                sql = f"select place from item where {name} in (select {name} from item where digest = ?)"
+                places |= {p for (p,) in self.index.run(sql, (query.digest,))}
+        return np.searchsorted(self.index.vectors().places, np.array(sorted(places), np.int64))
 
     def _nearest(self, units: Rows, k: int, allowed: npt.NDArray[np.bool_], total: int) -> tuple[Places, Rows]:
         vectors = self.index.vectors()

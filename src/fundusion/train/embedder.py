@@ -73,23 +73,27 @@ class Embedder:
         self.reads_text = aligner and self.space == "aligned"
         self.dim = int(module.align_dim if self.reads_text else module.embed_dim)
         self.source = dict(source or {"model": name})
+        self._digest: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what decides the vectors, and how to make the model again."""
+        if self._digest is None:
+            self._digest = digest_of_module(self.module)
         return {
             "model": self.name,
-            "weights_sha256": digest_of_module(self.module),
+            "weights_sha256": self._digest,
             "space": self.space,
             "preprocessing": {self.modality: preprocessing_signature(self.wanted)},
             "dim": self.dim,
             "modality": self.modality,
             "reads_text": self.reads_text,
+            "weights_record": getattr(self.module, "weights_record", None),
             "source": self.source,
         }
 
     @torch.inference_mode()
     def pictures(self, studies: Sequence[Sequence[npt.NDArray[np.uint8]]]) -> npt.NDArray[np.float32]:
-        """Return `(n, D)`: per item the mean over its frames; see `normalise` of the model for the pixels.
+        """Return `(n, D)`: per item the mean over its frames.
 
         Args:
             studies: Per item its prepared frames `(S, S, C)` uint8.
@@ -155,7 +159,9 @@ def make_embedder(
         UnknownName: No such model.
         InvalidInput: The model does not read the modality, or cannot encode.
     """
-    source = {"model": model, "weights": weights, "options": dict(options or {})}
+    # Folders and files are found again from anywhere.
+    kept = {"model": _absolute(model), "weights": None if weights is None else _absolute(weights)}
+    source = {**kept, "options": dict(options or {})}
     how: dict[str, Any] = {"modality": modality, "space": space, "device": device, "source": source}
     folder = Path(model)
     if (folder / "encoder.json").is_file():
@@ -178,6 +184,10 @@ def make_embedder(
             )
         return Embedder(network.encoders[modality], name, network.spec.inputs[modality], **how)
     return _registered(full_name(model), weights, dict(options or {}), how)
+
+
+def _absolute(text: str) -> str:
+    return str(Path(text).absolute()) if Path(text).exists() else text
 
 
 def _registered(name: str, weights: str | None, options: dict[str, Any], how: Mapping[str, Any]) -> Embedder:
