@@ -229,7 +229,7 @@ class MultimodalNetwork(nn.Module):
         )
 
 
-_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames")
+_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames", "fit", "resample")
 
 
 def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:

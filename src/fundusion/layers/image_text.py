@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class ImageTextModel(nn.Module):
         text: Text tower; its body is what the file names.
         align_dim: Width of the common space.
         normalise: See `Projection`.
+        attention: Looks expert knowledge up for a picture (KeepFIT); None for models without.
     """
 
     def __init__(
@@ -84,9 +86,10 @@ class ImageTextModel(nn.Module):
         *,
         align_dim: int = 512,
         normalise: bool = True,
+        attention: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.align_dim = align_dim
+        self.align_dim, self.attention = align_dim, attention
         self._as_tower = image_tower
         self._text_rule = {
             "tokenizer": text._tokenizer, "pooling": text.pooling, "layers": text.layers, "max_tokens": text.max_tokens,
@@ -142,6 +145,7 @@ def bounded_scale(logit_scale: nn.Parameter, *, training: bool) -> Tensor:
     if training:
         with torch.no_grad():
             logit_scale.clamp_(*SCALE_BOUNDS)
+        return logit_scale.exp()
     return logit_scale.clamp(*SCALE_BOUNDS).exp()
 
 
@@ -187,10 +191,13 @@ class Checkpoint:
         body = bert_body(found, pooler=True)
         return TextTower(body, words, pooling=pooling, layers=layers, max_tokens=max_tokens)
 
-    def fill(self, model: nn.Module) -> None:
-        """Load the tensors into a model and leave the record of their origin in it."""
-        rules = Rules(
-            optional=self.rules.optional, ignored=self.rules.ignored, adapt=self.rules.adapt,
-            hub_file=self.rules.hub_file, read=lambda _: self.state,
-        )  # fmt: skip
-        load_weights(model, self.weights, card=self.card, rules=rules)
+    def fill(self, model: nn.Module, *, into: nn.Module | None = None, optional: tuple[str, ...] = ()) -> None:
+        """Load the tensors into a model, or a part of it, and leave the record of their origin in it.
+
+        Args:
+            model: Gets the record.
+            into: Receives the tensors; the model itself when None.
+            optional: Beginnings of names that the file may lack, besides those of the family.
+        """
+        rules = replace(self.rules, optional=(*self.rules.optional, *optional), read=lambda _: self.state)
+        load_weights(model, self.weights, card=self.card, rules=rules, into=into)

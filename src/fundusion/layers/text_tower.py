@@ -166,6 +166,9 @@ def bert_sizes(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, int]:
 def read_tokenizer(source: str | Path) -> Any:
     """Return the tokenizer of a folder or, written as `hub:owner/name`, of the hub.
 
+    A word list without settings is read in lower case, whatever its words: that is what transformers does with the files of
+    Bio_ClinicalBERT, so it is what every published model on top of them saw. `do_lower_case` in tokenizer_config.json decides otherwise.
+
     Raises:
         InvalidInput: The folder does not exist or holds no tokenizer.
     """
@@ -180,11 +183,10 @@ def read_tokenizer(source: str | Path) -> Any:
             code="model.tokenizer",
             hint="Give a folder with vocab.txt or tokenizer.json, or hub:owner/name to download.",
         )
-    if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
-        # A word list alone: the files of published clinical BERTs, which keep case, are often copied like this.
+    settings = ("tokenizer.json", "tokenizer_config.json", "config.json")
+    if not any((folder / n).is_file() for n in settings):
         words = (folder / "vocab.txt").read_text("utf-8").splitlines()
-        cased = any(w.removeprefix("##") != w.removeprefix("##").lower() for w in words if not w.startswith("["))
-        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=not cased)
+        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True)
     return transformers.AutoTokenizer.from_pretrained(name, local_files_only=True)
 
 
@@ -198,3 +200,13 @@ def letter_tokenizer() -> Any:
     transformers = require("transformers", extra="text")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_LETTERS, *(f"##{c}" for c in _LETTERS)]
     return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)})
+
+
+def letter_tower(*, pooling: str = "mean", layers: Sequence[int] | None = None, pooler: bool = False) -> TextTower:
+    """Return the smallest text tower, with words of letters; nothing is downloaded."""
+    words = letter_tokenizer()
+    sizes = {
+        "vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32,
+        "max_position_embeddings": 64,
+    }  # fmt: skip
+    return TextTower(bert_body(sizes, pooler=pooler), words, pooling=pooling, layers=layers, max_tokens=64)

@@ -231,7 +231,7 @@ def _card(title: str, size: int, repository: str = "", licence: str = "", data: 
     return Card(
         title=title,
         roles=frozenset({"encode", "encode_text", "align"}),
-        input=ImageInput(size=size, mean=_MEAN, std=_STD, crop="none"),
+        input=ImageInput(size=size, mean=_MEAN, std=_STD, crop="none", fit="center", resample="bicubic"),
         paper="arXiv:2103.00020",
         weight_license=licence or None,
         weights=f"hub:{repository}" if repository else None,
