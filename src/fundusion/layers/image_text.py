@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ..core.interfaces import Features
 from ..core.registry import Card
 from .checkpoints import Rules, canonical_names, find_weights, load_weights
-from .text_tower import CLINICAL, TextTower, bert_body, bert_sizes, has_tokenizer, read_tokenizer
+from .text_tower import CLINICAL, TextTower, bert_body, bert_sizes, has_tokenizer, read_tokenizer, sizes_beside
 from .weights import load_state
 
 #: Bounds of the logarithm of the temperature, as published; e to the second is 100.
@@ -183,11 +183,11 @@ class Checkpoint:
         layers: tuple[int, ...],
         max_tokens: int,
     ) -> TextTower:
-        """Return a text tower of the sizes that are asked for, else those of the file, else those of Bio_ClinicalBERT."""
-        found = {**CLINICAL, **bert_sizes(self.state, "text_model.model."), **(sizes or {})}
+        """Return a text tower of the sizes asked for, else of the file, else beside the tokenizer, else of Bio_ClinicalBERT."""
+        if tokenizer is None and self.folder is not None and has_tokenizer(self.folder):
+            tokenizer = str(self.folder)
         words = read_tokenizer(tokenizer) if tokenizer else None
-        if words is None and self.folder is not None and has_tokenizer(self.folder):
-            words = read_tokenizer(self.folder)
+        found = {**CLINICAL, **sizes_beside(tokenizer), **bert_sizes(self.state, "text_model.model."), **(sizes or {})}
         body = bert_body(found, pooler=True)
         return TextTower(body, words, pooling=pooling, layers=layers, max_tokens=max_tokens)
 

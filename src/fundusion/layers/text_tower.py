@@ -6,7 +6,9 @@ one of them: a mean over padding makes the vector of a text depend on its neighb
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.durable import write_bytes
 from ..core.errors import InvalidInput, require
 from ..core.interfaces import Features
 
@@ -98,6 +101,10 @@ class TextTower(nn.Module):
         made = self._tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         blank = torch.tensor([not t.strip() for t in texts])
         return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+
+    def save_words(self, folder: str | Path) -> None:
+        """Write the tokenizer and the sizes of the body, so that a saved network reads words on another machine."""
+        write_words(folder, self._tokenizer, self.body.config)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Features:
         """Return pooled `(B, E)` and tokens `(B, T, E)`."""
@@ -188,6 +195,30 @@ def read_tokenizer(source: str | Path) -> Any:
         words = (folder / "vocab.txt").read_text("utf-8").splitlines()
         return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True)
     return transformers.AutoTokenizer.from_pretrained(name, local_files_only=True)
+
+
+def write_words(folder: str | Path, tokenizer: Any, config: Any) -> None:
+    """Write a tokenizer and the settings of its network into a folder; nothing without a tokenizer."""
+    if tokenizer is None:
+        return
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        tokenizer.save_pretrained(made)
+        config.save_pretrained(made)
+        for file in sorted(Path(made).iterdir()):
+            write_bytes(target / file.name, file.read_bytes())
+
+
+def sizes_beside(tokenizer: str | Path | None) -> dict[str, int]:
+    """Return the sizes of the BERT that are written beside a tokenizer; nothing where there are none."""
+    file = Path(tokenizer) / "config.json" if tokenizer and not str(tokenizer).startswith("hub:") else None
+    if file is None or not file.is_file():
+        return {}
+    settings = json.loads(file.read_text("utf-8"))
+    if settings.get("model_type") != "bert":
+        return {}
+    return {k: int(settings[k]) for k in CLINICAL if k in settings}
 
 
 def has_tokenizer(folder: Path) -> bool:

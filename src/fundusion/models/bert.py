@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,9 +46,26 @@ def _card(
     )
 
 
-def _read(card: Card, source: str, pooling: str, layers: Sequence[int] | None, max_tokens: int) -> TextTower:
+def _read(
+    card: Card,
+    source: str | None,
+    tokenizer: str | None,
+    *,
+    pooling: str,
+    layers: Sequence[int] | None,
+    max_tokens: int,
+) -> TextTower:
     transformers = require("transformers", extra="text")
     pooling_rule(pooling, layers)
+    if source is None:
+        if tokenizer is None:
+            raise InvalidInput(
+                "nothing says which BERT.",
+                hint="Give source=FOLDER or hub:owner/name, or tokenizer=FOLDER for fresh weights.",
+            )
+        config = transformers.AutoConfig.from_pretrained(tokenizer, local_files_only=True)
+        body = transformers.AutoModel.from_config(config, **_without_pooler(config))
+        return TextTower(body, read_tokenizer(tokenizer), pooling=pooling, layers=layers, max_tokens=max_tokens)
     local = not source.startswith("hub:")
     if local and not Path(source).is_dir():
         raise InvalidInput(
@@ -56,15 +74,20 @@ def _read(card: Card, source: str, pooling: str, layers: Sequence[int] | None, m
     name = source if local else source[4:]
     config = transformers.AutoConfig.from_pretrained(name, local_files_only=local)
     if config.model_type == "bert":
-        body = transformers.BertModel(config, add_pooling_layer=False)
+        body = transformers.BertModel(config, **_without_pooler(config))
     else:
         body = transformers.AutoModel.from_pretrained(
             name, dtype=torch.float32, local_files_only=local, use_safetensors=True
         )
-    tower = TextTower(body, read_tokenizer(source), pooling=pooling, layers=layers, max_tokens=max_tokens)
+    tower = TextTower(body, read_tokenizer(tokenizer or source), pooling=pooling, layers=layers, max_tokens=max_tokens)
     if config.model_type == "bert":
         load_weights(tower, _weights_of(source, card), card=card, rules=_RULES, into=body)
     return tower
+
+
+def _without_pooler(config: Any) -> dict[str, bool]:
+    """Return the option that leaves the unused layer on the class token out, where the network has one."""
+    return {"add_pooling_layer": False} if config.model_type == "bert" else {}
 
 
 def _weights_of(source: str, card: Card) -> str:
@@ -85,14 +108,26 @@ _BASE = _card("BERT and its relatives, by folder or hub id")
 
 @models.register("bert.base", _BASE)
 def base(
-    *, source: str, pooling: str = "mean", layers: Sequence[int] | None = None, max_tokens: int = 256
+    *,
+    source: str | None = None,
+    tokenizer: str | None = None,
+    pooling: str = "mean",
+    layers: Sequence[int] | None = None,
+    max_tokens: int = 256,
 ) -> TextTower:
     """Return the encoder of a local folder or, written as `hub:owner/name`, of the hub.
+
+    Args:
+        source: Folder or hub id of weights, settings and words; None builds fresh weights of the sizes beside the tokenizer.
+        tokenizer: Folder or hub id of other words.
+        pooling: "cls", "mean", "mean_with_padding" or "last<k>"; see `layers.text_tower.pooling_rule`.
+        layers: Hidden states that are averaged, 0 the embeddings, -1 the last; None takes those of the rule.
+        max_tokens: Longer texts are cut.
 
     Raises:
         InvalidInput: The folder does not exist.
     """
-    return _read(_BASE, source, pooling, layers, max_tokens)
+    return _read(_BASE, source, tokenizer, pooling=pooling, layers=layers, max_tokens=max_tokens)
 
 
 _CLINICAL_ID = "emilyalsentzer/Bio_ClinicalBERT"
@@ -113,37 +148,40 @@ _CHINESE = _card("Chinese BERT", repository=_CHINESE_ID, licence="Apache-2.0", n
 @models.register("bert.clinical", _CLINICAL)
 def clinical(
     *,
-    source: str = f"hub:{_CLINICAL_ID}",
+    source: str | None = f"hub:{_CLINICAL_ID}",
+    tokenizer: str | None = None,
     pooling: str = "mean",
     layers: Sequence[int] | None = None,
     max_tokens: int = 256,
 ) -> TextTower:
     """Return Bio_ClinicalBERT, from the hub or a folder."""
-    return _read(_CLINICAL, source, pooling, layers, max_tokens)
+    return _read(_CLINICAL, source, tokenizer, pooling=pooling, layers=layers, max_tokens=max_tokens)
 
 
 @models.register("bert.multilingual", _MULTILINGUAL)
 def multilingual(
     *,
-    source: str = f"hub:{_MULTILINGUAL_ID}",
+    source: str | None = f"hub:{_MULTILINGUAL_ID}",
+    tokenizer: str | None = None,
     pooling: str = "mean",
     layers: Sequence[int] | None = None,
     max_tokens: int = 256,
 ) -> TextTower:
     """Return multilingual BERT, from the hub or a folder."""
-    return _read(_MULTILINGUAL, source, pooling, layers, max_tokens)
+    return _read(_MULTILINGUAL, source, tokenizer, pooling=pooling, layers=layers, max_tokens=max_tokens)
 
 
 @models.register("bert.chinese", _CHINESE)
 def chinese(
     *,
-    source: str = f"hub:{_CHINESE_ID}",
+    source: str | None = f"hub:{_CHINESE_ID}",
+    tokenizer: str | None = None,
     pooling: str = "mean",
     layers: Sequence[int] | None = None,
     max_tokens: int = 256,
 ) -> TextTower:
     """Return Chinese BERT, from the hub or a folder."""
-    return _read(_CHINESE, source, pooling, layers, max_tokens)
+    return _read(_CHINESE, source, tokenizer, pooling=pooling, layers=layers, max_tokens=max_tokens)
 
 
 @models.register("bert.test", _card("BERT, smallest"))

@@ -21,7 +21,7 @@ from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
 from ..layers.checkpoints import Rules, load_weights
 from ..layers.image_text import bounded_scale
-from ..layers.text_tower import has_tokenizer, letter_tokenizer, read_tokenizer
+from ..layers.text_tower import has_tokenizer, letter_tokenizer, read_tokenizer, write_words
 from ..layers.transformer import map_with_mean
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -75,6 +75,10 @@ class ClipTexts(nn.Module):
         made = self._tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         blank = torch.tensor([not t.strip() for t in texts])
         return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+
+    def save_words(self, folder: str | Path) -> None:
+        """Write the tokenizer, so that a saved network reads words on another machine."""
+        write_words(folder, self._tokenizer, self.body.config)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Features:
         """Return pooled `(B, E)` and tokens `(B, T, E)`."""
