@@ -95,6 +95,17 @@ def test_tokenizers_come_from_folders(tmp_path):
     assert read_tokenizer(tmp_path / "letters")(["ab"])["input_ids"] == letter_tokenizer()(["ab"])["input_ids"]
 
 
+def test_what_cannot_be_seen_is_not_read():
+    tower = letter_tower()
+    plain = tower.tokenize(["drusen, mild"])[0]
+    for odd in ("dru\u200bsen, mild", "\u202edrusen,\u2066 mild\u2069", "drusen,\ufeff \x00mild"):
+        assert torch.equal(tower.tokenize([odd])[0], plain)
+    _, mask = tower.tokenize(["\u200b\u200e", " ", "drusen"])
+    assert mask.any(1).tolist() == [False, False, True]
+    ids, _ = tower.tokenize(["bleeding in the macula. " * 50_000])
+    assert ids.shape == (1, 64)
+
+
 @torch.no_grad()
 def test_a_tower_without_words_still_reads_ids():
     tower = letter_tower()
