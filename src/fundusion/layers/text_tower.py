@@ -211,10 +211,14 @@ def read_tokenizer(source: str | Path) -> Any:
             code="model.tokenizer",
             hint="Give a folder with vocab.txt or tokenizer.json, or hub:owner/name to download.",
         )
-    settings = ("tokenizer.json", "tokenizer_config.json", "config.json")
-    if not any((folder / n).is_file() for n in settings):
-        words = (folder / "vocab.txt").read_text("utf-8").splitlines()
-        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True)
+    settings = _settings(folder / "tokenizer_config.json")
+    is_bert = str(settings.get("tokenizer_class", "Bert")).startswith("Bert")
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file() and is_bert:
+        # Lines end at line feeds only: some words of multilingual lists are other separators.
+        words = (folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
+        rules = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+        chosen = {"do_lower_case": True} | {k: settings[k] for k in rules if k in settings}
+        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, **chosen)
     return transformers.AutoTokenizer.from_pretrained(name, local_files_only=True)
 
 
@@ -234,12 +238,17 @@ def write_words(folder: str | Path, tokenizer: Any, config: Any) -> None:
 def sizes_beside(tokenizer: str | Path | None) -> dict[str, int]:
     """Return the sizes of the BERT that are written beside a tokenizer; nothing where there are none."""
     file = Path(tokenizer) / "config.json" if tokenizer and not str(tokenizer).startswith("hub:") else None
-    if file is None or not file.is_file():
+    if file is None:
         return {}
-    settings = json.loads(file.read_text("utf-8"))
+    settings = _settings(file)
     if settings.get("model_type") != "bert":
         return {}
     return {k: int(settings[k]) for k in CLINICAL if k in settings}
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Return a file of settings; nothing where there is none."""
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
 
 def has_tokenizer(folder: Path) -> bool:
