@@ -65,7 +65,7 @@ def test_a_file_of_the_real_size_loads_whole_and_a_missing_block_is_named(manife
     assert model.weights_record["missing"] == []
     assert model.weights_record["non_commercial"]
     assert tower.weights_record["missing"] == []
-    assert tower.weights_record["loaded"] == 248
+    assert tower.weights_record["loaded"] == 24 * 16 + 6
     assert tower.body.lora_vit.blocks[23].attn.qkv.linear_b_v.weight[0, 0].item() == 0.25
     torch.save({k: v for k, v in state.items() if ".blocks.23." not in k}, tmp_path / "cut.pth")
     for name in ("retizero.zero_shot", "retizero.retrieval"):
@@ -99,10 +99,14 @@ def test_folding_gives_a_plain_transformer_with_the_same_answers(tmp_path):
         state[name] = torch.zeros_like(state[name])
     model.load_state_dict(state)
     assert not torch.allclose(model.align_images(images), before, atol=1e-4)
-    # A folded file is read as it is.
+    # A folded file is read as it is, and only when it is asked for: a saved network is built again without the file.
     save_state(tmp_path / "plain.safetensors", folded.state_dict())
-    again = models.create("retizero.test", weights=tmp_path / "plain.safetensors").eval()
+    again = models.create("retizero.test", weights=tmp_path / "plain.safetensors", fold=True).eval()
     assert torch.equal(again.align_images(images), folded.align_images(images))
+    with pytest.raises(InvalidInput, match="fold=True"):
+        models.create("retizero.test", weights=tmp_path / "plain.safetensors")
+    with pytest.raises(InvalidInput, match="rank=2"), torch.device("meta"):
+        models.create("retizero.retrieval", weights=tmp_path / "model.safetensors")
 
 
 @torch.no_grad()

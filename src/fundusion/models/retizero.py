@@ -234,19 +234,33 @@ _IMAGE_RULES = Rules(
 )
 
 
-def _rank(file: Checkpoint, rank: int) -> int:
-    """Return the rank of the file, 0 when its low-rank layers are folded; the one asked for without a file."""
+def _rank(file: Checkpoint, rank: int, fold: bool) -> int:
+    """Return the rank to build; what a file holds must be what is asked for, so that a saved network can be built without the file.
+
+    Raises:
+        InvalidInput: The file has another rank, or its low-rank layers are folded and `fold` is not asked for.
+    """
     if not file.state:
         return rank
     found = [v.shape[0] for k, v in file.state.items() if k.endswith("linear_a_q.weight")]
+    if not found and not fold:
+        raise InvalidInput(
+            "the file has no low-rank layers: they are folded, or it is of another model.",
+            hint="Build it with fold=True.",
+        )
+    if found and found[0] != rank:
+        raise InvalidInput(
+            f"the low-rank layers of the file have rank {found[0]}, asked for was {rank}.",
+            hint=f"Give rank={found[0]}.",
+        )
     return found[0] if found else 0
 
 
 def _image_tower(
-    card: Card, weights: str | Path | None, *, pool: Pool, fold: bool, num_classes: int = 0, freeze: bool = True
+    card: Card, weights: str | Path | None, *, pool: Pool, fold: bool, rank: int, num_classes: int = 0
 ) -> RetiZeroImages:
     file = Checkpoint(weights, card=card, rules=_IMAGE_RULES)
-    body = LoraViT(**_LARGE, rank=_rank(file, 8), freeze=freeze)
+    body = LoraViT(**_LARGE, rank=_rank(file, rank, fold))
     tower = RetiZeroImages(body, pool=pool, num_classes=num_classes)
     # Only retrieval can do without the last norm.
     file.fill(tower, into=body, optional=("lora_vit.norm.",) if pool == "patches" else ())
@@ -262,6 +276,7 @@ def zero_shot(
     max_tokens: int = 77,
     fold: bool = False,
     freeze: bool = True,
+    rank: int = 8,
     text: Mapping[str, int] | None = None,
 ) -> ImageTextModel:
     """Return RetiZero (413.3 M parameters).
@@ -273,26 +288,29 @@ def zero_shot(
         max_tokens: Longer texts are cut.
         fold: Adds the low-rank layers into the layers they adapt; the same answers from a plain transformer.
         freeze: Of the image tower only the low-rank layers are trained, as published.
+        rank: Of the low-rank layers.
         text: Sizes of another BERT; those of the file are found without.
     """
     file = Checkpoint(weights, card=_ZERO_SHOT, rules=_RULES)
     words = file.text(sizes=text, tokenizer=tokenizer, pooling=pooling, layers=_TEXT_LAYERS, max_tokens=max_tokens)
-    body = LoraViT(**_LARGE, rank=_rank(file, 8), freeze=freeze)
+    body = LoraViT(**_LARGE, rank=_rank(file, rank, fold), freeze=freeze)
     model = ImageTextModel(body, partial(RetiZeroImages, pool="cls"), words)
     file.fill(model)
     return fold_lora(model) if fold else model
 
 
 @models.register("retizero.retrieval", _RETRIEVAL)
-def retrieval(*, weights: str | Path | None = None, fold: bool = False) -> RetiZeroImages:
+def retrieval(*, weights: str | Path | None = None, fold: bool = False, rank: int = 8) -> RetiZeroImages:
     """Return the encoder that retrieval compares (304.1 M parameters): patch tokens before the last norm; see `retrieval_similarity`."""
-    return _image_tower(_RETRIEVAL, weights, pool="patches", fold=fold)
+    return _image_tower(_RETRIEVAL, weights, pool="patches", fold=fold, rank=rank)
 
 
 @models.register("retizero.fine_tune", _FINE_TUNE)
-def fine_tune(*, weights: str | Path | None = None, num_classes: int = 0, fold: bool = False) -> RetiZeroImages:
+def fine_tune(
+    *, weights: str | Path | None = None, num_classes: int = 0, fold: bool = False, rank: int = 8
+) -> RetiZeroImages:
     """Return the frozen encoder (304.1 M parameters) with a linear layer of some classes, the only part that is trained."""
-    tower = _image_tower(_FINE_TUNE, weights, pool="cls", fold=fold, num_classes=num_classes)
+    tower = _image_tower(_FINE_TUNE, weights, pool="cls", fold=fold, rank=rank, num_classes=num_classes)
     tower.body.requires_grad_(False)
     return tower
 
@@ -304,7 +322,7 @@ def test(
     """Return the smallest legal configuration."""
     tower = letter_tower(pooling=pooling, layers=_TEXT_LAYERS, pooler=True)
     file = Checkpoint(weights, card=_TEST, rules=_RULES)
-    body = LoraViT(**_SMALL, rank=_rank(file, 2), freeze=freeze)
+    body = LoraViT(**_SMALL, rank=_rank(file, 2, fold), freeze=freeze)
     model = ImageTextModel(body, partial(RetiZeroImages, pool="cls"), tower, align_dim=8)
     file.fill(model)
     return fold_lora(model) if fold else model
