@@ -1,0 +1,132 @@
+"""Small image-text model without downloads: a residual network with local contrast and a hashing text encoder in one space.
+
+Source: two towers with linear projections and a learned temperature after Radford et al. 2021, arXiv:2103.00020; shift of the sigmoid
+variant after Zhai et al. 2023, arXiv:2303.15343. Towers are `contrast_resnet` and `hashing`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core.interfaces import Features
+from ..core.registry import Card, ImageInput, models
+from ..layers.checkpoints import Rules, load_weights
+from ..shipped import shipped_weights
+
+#: Largest factor of similarities; the published models stop at the same.
+MAX_SCALE = 100.0
+_PAPER = "arXiv:2103.00020"
+
+
+class ImageText(nn.Module):
+    """Image tower and text tower, each with a projection without bias.
+
+    The projection is applied to the map of the image tower and to the tokens of the text tower: their (weighted) means are the
+    vectors, so that a place of the picture or a word can be compared with the other side too.
+
+    Args:
+        image: Image encoder.
+        text: Text encoder.
+        align_dim: Width of the common space.
+        sigmoid: Scale and shift start as pair-by-pair training needs them.
+    """
+
+    def __init__(self, image: nn.Module, text: nn.Module, align_dim: int, *, sigmoid: bool = False) -> None:
+        super().__init__()
+        self.image, self.text = image, text
+        self.align_dim = self.embed_dim = align_dim
+        self.image_projection = nn.Linear(int(image.embed_dim), align_dim, bias=False)
+        self.text_projection = nn.Linear(int(text.embed_dim), align_dim, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0 if sigmoid else 1 / 0.07)))
+        self.offset = nn.Parameter(torch.tensor(-10.0 if sigmoid else 0.0), requires_grad=sigmoid)
+
+    def encode(self, images: Tensor) -> Features:
+        """Return pooled `(T, E)` and the map `(T, E, h, w)` of normalised images `(T, 3, H, W)`, in the common space."""
+        (last,) = self.image.encode(images).maps
+        last = self.image_projection(last.movedim(1, 3)).movedim(3, 1)
+        return Features(pooled=last.mean((2, 3)), maps=(last,))
+
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return ids `(B, T)` and mask `(B, T)`."""
+        return self.text.tokenize(texts)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Features:
+        """Return pooled `(B, E)` and tokens `(B, T, E)` in the common space; a row without tokens gives zeros."""
+        found = self.text.encode_text(ids, mask)
+        return Features(
+            pooled=self.text_projection(found.pooled),
+            tokens=self.text_projection(found.tokens),
+            token_mask=mask,
+            extras=found.extras,
+        )
+
+    def align_images(self, images: Tensor) -> Tensor:
+        """Return unit vectors `(T, D)`."""
+        return F.normalize(self.encode(images).pooled.float(), dim=1)
+
+    def align_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit vectors `(B, D)`; a row without tokens gives zeros, which is like nothing."""
+        return F.normalize(self.encode_text(ids, mask).pooled.float(), dim=1)
+
+    def scale(self) -> Tensor:
+        """Return the factor of similarities, from 1 to 100."""
+        return self.log_scale.clamp(0.0, math.log(MAX_SCALE)).exp()
+
+    def shift(self) -> Tensor:
+        """Return what is added to scaled similarities: zero, except in the sigmoid variant."""
+        return self.offset
+
+
+_INPUT = ImageInput(size=128, mean=(0.42, 0.28, 0.20), std=(0.25, 0.20, 0.17))
+
+
+def _card(title: str, notes: str = "", training_data: tuple[str, ...] = ()) -> Card:
+    return Card(
+        title=title,
+        roles=frozenset({"encode", "encode_text", "align"}),
+        modalities=frozenset({"cfp", "text"}),
+        input=_INPUT,
+        paper=_PAPER,
+        notes=notes,
+        training_data=training_data,
+    )
+
+
+def _loaded(model: ImageText, weights: str | Path | None, card: Card) -> ImageText:
+    if weights == "shipped":
+        weights = shipped_weights("image_text")
+    load_weights(model, weights, card=card, rules=Rules())
+    return model
+
+
+@models.register("image_text.small", _card("Image-text model, small"))
+def small(
+    *,
+    weights: str | Path | None = None,
+    align_dim: int = 128,
+    sigmoid: bool = False,
+    drop_path: float = 0.0,
+) -> ImageText:
+    """Return the small model: 2.6 M parameters see, 1.2 M read.
+
+    Args:
+        weights: "shipped", or a file that `fundusion pretrain` wrote.
+        align_dim: Width of the common space.
+        sigmoid: Start as SigLIP wants it.
+        drop_path: Stochastic depth of the image tower.
+    """
+    image = models.create("contrast_resnet.light", drop_path=drop_path)
+    text = models.create("hashing.small", embed_dim=128, buckets=4096, max_tokens=128)
+    return _loaded(ImageText(image, text, align_dim, sigmoid=sigmoid), weights, models.card("image_text.small"))
+
+
+@models.register("image_text.test", _card("Image-text model, smallest"))
+def test(*, weights: str | Path | None = None, sigmoid: bool = False) -> ImageText:
+    """Return the smallest legal configuration."""
+    model = ImageText(models.create("contrast_resnet.test"), models.create("hashing.test"), 8, sigmoid=sigmoid)
+    return _loaded(model, weights, models.card("image_text.test"))
