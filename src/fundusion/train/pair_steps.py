@@ -152,9 +152,7 @@ class PairStep:
     def _dressed(self, text: str, generator: np.random.Generator) -> str:
         return _one(self.templates, generator).format(text)
 
-    def _unpaired(
-        self, ids: list[str], said: list[Said], images: Tensor, generator: np.random.Generator
-    ) -> Batch:
+    def _unpaired(self, ids: list[str], said: list[Said], images: Tensor, generator: np.random.Generator) -> Batch:
         """Return pictures first, then as many texts, which belong to none of them in particular."""
         labels = [_row(s.mentions, len(self.names)) for s in said]
         texts: list[str] = []

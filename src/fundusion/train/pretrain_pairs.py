@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +25,11 @@ from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
 from .config import DataConfig, FitConfig, data_folder, load_toml, parse_as
 from .data import PreparedSet, load_records, prepare_set
+from .estimate import estimate
 from .loop import RunResult, fit
 from .pair_steps import CHOICES, Line, PairStep, Said
 from .run import Reporter
+from .steps import generators_of
 from .study_texts import StudyTexts, TextSource, read_knowledge
 
 #: What the command line calls an objective, and its registered name.
@@ -51,6 +54,8 @@ class PairConfig(BaseModel):
     options: dict[str, Any] = {}
     #: Kind of pictures.
     modality: str = "cfp"
+    #: Side of the pictures; the model's own when left out.
+    image_size: int | None = Field(default=None, ge=16)
     #: Where studies are and how patients are divided; sets are left out when records are given.
     data: DataConfig = DataConfig()
     #: JSON file of findings and what is known about them; a relative path is below FUNDUSION_DATA.
@@ -151,6 +156,12 @@ class PairRun:
     def after_step(self, step: int, total: int) -> None:
         """Nothing moves by itself."""
 
+    def probe(self) -> PairRun:
+        """Return the run with a copy of everything that changes, to measure on."""
+        twin = copy.deepcopy(self.modules())["system"]
+        objective = dict(twin.items()).get("objective", self.objective)
+        return replace(self, network=twin["network"], objective=objective, _step=None)
+
     def names(self, rows: npt.NDArray[np.int64]) -> str:
         """Return the studies of rows."""
         return ", ".join(self.data.study_ids[self.studies[i]] for i in rows)
@@ -160,7 +171,7 @@ class PairRun:
         """Return, on held-out patients, the loss and how often a finding is among the ten nearest ones."""
         model.eval()
         network, size, step = model["network"], self.settings.batch_size, self.step()
-        objective = model["objective"] if "objective" in model else self.objective
+        objective = dict(model.items()).get("objective", self.objective)
         losses, vectors = [], []
         for start in range(0, len(self.held_out), size):
             rows = self.held_out[start : start + size]
@@ -172,7 +183,7 @@ class PairRun:
         if len(self.findings) > 10 and any(present):
             ids, mask = network.tokenize(list(self.findings))
             texts = network.align_texts(ids.to(device), mask.to(device)).float().cpu()
-            ranks = (-(torch.cat(vectors) @ texts.T)).argsort(1, stable=True)[:, :10].numpy()
+            ranks = (-(torch.cat(vectors) @ texts.T)).argsort(dim=1, stable=True)[:, :10].numpy()
             hits = [np.isin(list(p), r).mean() for p, r in zip(present, ranks, strict=True) if p]
             result |= {"val_recall_at_10": float(np.mean(hits)), "chance": 10 / len(self.findings)}
         return result
@@ -190,7 +201,9 @@ class PairRun:
         """Write the model."""
         path = self.folder / "encoder.safetensors"
         save_state(
-            path, model["network"].state_dict(), metadata={"model": self.config.model, "objective": self.config.objective}
+            path,
+            model["network"].state_dict(),
+            metadata={"model": self.config.model, "objective": self.config.objective},
         )
         split = {"seed": self.config.data.seed, "validation_fraction": self.config.data.validation_fraction}
         write_json(
@@ -206,7 +219,12 @@ class PairRun:
 
 
 def prepare_pairs(
-    records: Sequence[StudyRecord], folder: Path, config: PairConfig, reporter: Reporter, *, source: TextSource | None = None
+    records: Sequence[StudyRecord],
+    folder: Path,
+    config: PairConfig,
+    reporter: Reporter,
+    *,
+    source: TextSource | None = None,
 ) -> PairRun:
     """Build model and objective, read every picture and what is said about it.
 
@@ -233,9 +251,7 @@ def prepare_pairs(
         known, sums = read_knowledge(_below_data(config.knowledge)) if config.knowledge else ({}, "")
         source = StudyTexts(known, config.aliases)
     base = card.input or ImageInput()
-    wanted = ImageInput(
-        size=int(config.options.get("image_size", base.size)), mean=base.mean, std=base.std, crop=base.crop
-    )
+    wanted = replace(base, size=config.image_size or int(config.options.get("image_size", base.size)))
     with reporter("reading") as show:
         data = prepare_set(
             [r for r in records if r.images.get(config.modality) or r.report],
@@ -308,9 +324,7 @@ def _sayings(
         named = {order[k]: v for k, v in found.items() if k in order}
         expert = bool(record.report and record.report.strip())
         labels = tuple(order[f] for f in source.findings_of(record) if f in order)
-        said.append(
-            Said(texts=tuple(source.texts_of(record)), findings=labels, mentions=named, expert=expert)
-        )
+        said.append(Said(texts=tuple(source.texts_of(record)), findings=labels, mentions=named, expert=expert))
         if count == 0 and expert and not held:
             lines += [Line(text=t, mentions=named) for t in source.texts_of(record)]
     for name in getattr(source, "knowledge", {}):
@@ -363,6 +377,7 @@ def pretrain_pairs(
     config: PairConfig,
     source: TextSource | None = None,
     allow_changes: bool = False,
+    announce: Callable[[str], Any] | None = None,
     reporter: Reporter | None = None,
 ) -> RunResult:
     """Train an image-text model and return where it is: `weights=` of the model takes the folder.
@@ -376,6 +391,7 @@ def pretrain_pairs(
         config: Everything else.
         source: Where texts come from; `StudyTexts` of the configuration when None.
         allow_changes: Go on although configuration, pictures or texts changed; recorded.
+        announce: Called with the estimated time before the first step.
         reporter: Called with a title; gives a context whose value is called with (done, total, counts).
 
     Raises:
@@ -388,23 +404,41 @@ def pretrain_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
     with torch.random.fork_rng(devices=[]):
-        run = prepare_pairs(
-            list(load_records(config.data)) if records is None else records, folder, config, reporter, source=source
-        )
+        run = prepare_pairs(studies_of(config) if records is None else records, folder, config, reporter, source=source)
+        if announce is not None:
+            torch.manual_seed(generators_of(config.train.seed, 0)[0].initial_seed())
+            announce(str(estimate(run)))
         return fit(run, allow_changes=allow_changes, reporter=reporter)
 
 
-def load_pair_config(path: str | Path, **changes: Any) -> PairConfig:
-    """Return the configuration in a TOML file; keyword arguments replace its values, those of `train` by their own names.
+def studies_of(config: PairConfig) -> list[StudyRecord]:
+    """Return the studies that a configuration names.
+
+    Raises:
+        InvalidInput: It names none.
+    """
+    return list(load_records(config.data))
+
+
+def load_pair_config(path: str | Path) -> PairConfig:
+    """Return the configuration in a TOML file.
 
     Raises:
         ReadError: No such file.
         InvalidInput: Not TOML, or a key or value that is not known.
     """
-    value = load_toml(path)
-    for key, given in changes.items():
-        if key in FitConfig.model_fields:
-            value.setdefault("train", {})[key] = given
-        else:
-            value[key] = given
-    return parse_as(PairConfig, value, name=Path(path).name)
+    return pair_config(load_toml(path), name=Path(path).name)
+
+
+def pair_config(value: Mapping[str, Any], *, name: str = "configuration") -> PairConfig:
+    """Return a mapping as a configuration; what `train` leaves out is as this kind of training wants it.
+
+    Example:
+        >>> pair_config({"objective": "clip", "train": {"epochs": 3}}).train.clip
+        1.0
+    """
+    defaults = PairConfig.model_fields["train"].default.model_dump()
+    train = value.get("train", {})
+    return parse_as(
+        PairConfig, {**value, "train": {**defaults, **train} if isinstance(train, dict) else train}, name=name
+    )
