@@ -20,11 +20,12 @@ from .data import PreparedSet
 from .embeddings import resized
 from .steps import generators_of
 
-#: How the text of a picture is chosen: whole (report, or all findings), by one finding drawn of it, or unpaired.
-Choice = Literal["whole", "finding", "unpaired"]
+#: How the text of a picture is chosen: whole (its report, or all findings); by one finding drawn of it (the report where there is
+#: none); the report where there is one, else by finding; or pictures and texts apart.
+Choice = Literal["whole", "finding", "report", "unpaired"]
 CHOICES: Mapping[str, Choice] = {
     "clip": "whole", "siglip": "whole", "retizero": "whole",
-    "flair": "finding", "keepfit": "finding", "medclip": "unpaired",
+    "flair": "finding", "keepfit": "report", "medclip": "unpaired",
 }  # fmt: skip
 
 
@@ -141,7 +142,7 @@ class PairStep:
 
     def _text(self, said: Said, generator: np.random.Generator) -> tuple[str, int | None]:
         """Return a text and, when it was made from one finding, the number of it."""
-        if self.choice == "finding" and said.findings and not said.expert:
+        if said.findings and (self.choice == "finding" or (self.choice != "whole" and not said.expert)):
             finding = said.findings[int(generator.integers(len(said.findings)))]
             return self._dressed(_one(self.names[finding], generator), generator), finding
         if not said.texts:
@@ -157,7 +158,7 @@ class PairStep:
         labels = [_row(s.mentions, len(self.names)) for s in said]
         texts: list[str] = []
         for s in said:
-            text, finding = self._text(s, generator) if s.expert or not s.findings else self._of_finding(s, generator)
+            text, finding = self._text(s, generator)
             texts.append(text)
             labels.append(_row(s.mentions if finding is None else {finding: 1}, len(self.names)))
         for line in self._drawn(len(said) // 2, generator):
@@ -172,10 +173,6 @@ class PairStep:
         names = ids + [f"text {i}" for i in range(len(texts))]
         targets = {"findings": torch.stack(labels), "copies": copies}
         return self._batch(names, images, [""] * len(said) + texts, targets)
-
-    def _of_finding(self, said: Said, generator: np.random.Generator) -> tuple[str, int]:
-        finding = said.findings[int(generator.integers(len(said.findings)))]
-        return self._dressed(_one(self.names[finding], generator), generator), finding
 
     def _drawn(self, count: int, generator: np.random.Generator) -> list[Line]:
         if not self.lines:

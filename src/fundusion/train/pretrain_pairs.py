@@ -38,6 +38,7 @@ PAIR_OBJECTIVES = {
     "medclip": "matching.medclip", "keepfit": "knowledge.keepfit", "retizero": "evidential.retizero",
 }  # fmt: skip
 _NO_FINDING = "no finding"
+_NEAREST = 10
 
 
 class PairConfig(BaseModel):
@@ -180,12 +181,12 @@ class PairRun:
             vectors.append(network.align_images(batch.images[self.config.modality]).float().cpu())
         result = {"val_loss": float(np.mean(losses))}
         present = [self.said[s].findings for s in self.studies[self.held_out]]
-        if len(self.findings) > 10 and any(present):
+        if len(self.findings) >= 2 * _NEAREST and any(present):
             ids, mask = network.tokenize(list(self.findings))
             texts = network.align_texts(ids.to(device), mask.to(device)).float().cpu()
-            ranks = (-(torch.cat(vectors) @ texts.T)).argsort(dim=1, stable=True)[:, :10].numpy()
+            ranks = (-(torch.cat(vectors) @ texts.T)).argsort(dim=1, stable=True)[:, :_NEAREST].numpy()
             hits = [np.isin(list(p), r).mean() for p, r in zip(present, ranks, strict=True) if p]
-            result |= {"val_recall_at_10": float(np.mean(hits)), "chance": 10 / len(self.findings)}
+            result |= {"val_recall_at_10": float(np.mean(hits)), "chance": _NEAREST / len(self.findings)}
         return result
 
     def groups(self) -> list[dict[str, Any]]:
