@@ -96,14 +96,6 @@ def small(*, drop_path: float = 0.0) -> ContrastResNet:
     return ContrastResNet((2, 2, 2, 2), (24, 64, 160, 320), drop_path=drop_path)
 
 
-@models.register(
-    "contrast_resnet.light", _card("Contrast ResNet, 2.6 M parameters", "Image tower of `image_text.small`.")
-)
-def light(*, drop_path: float = 0.0) -> ContrastResNet:
-    """Return an encoder of 40 % of the time of `small`: stages of 16, 48, 128 and 256 channels."""
-    return ContrastResNet((1, 1, 2, 2), (16, 48, 128, 256), drop_path=drop_path)
-
-
 @models.register("contrast_resnet.test", _card("Contrast ResNet, smallest"))
 def test(*, drop_path: float = 0.0) -> ContrastResNet:
     """Return the smallest legal configuration."""

@@ -60,7 +60,7 @@ class PairStep:
     Args:
         network: The aligner; tokenises too.
         objective: Called with network and batch.
-        data: Prepared studies.
+        data: Prepared studies: pictures, or vectors of an image tower that is not trained.
         modality: Kind of pictures.
         wanted: Pixels the image tower wants.
         studies: Study of each row; rows are pictures.
@@ -104,18 +104,19 @@ class PairStep:
     def batch(self, rows: npt.NDArray[np.int64], step: int, size: int | None) -> Batch:
         """Return randomly changed pictures with texts."""
         generator, numpy_generator = generators_of(self.seed, step)
-        side = size or self.wanted.size
-        images = augment(self._stored(rows), side, generator=generator, strength=self.strength, flip=self.flip)
-        return self._with_texts(rows, normalise_images(images, self.wanted), numpy_generator)
+        stored = self._stored(rows)
+        if stored.dtype == torch.uint8:
+            side = size or self.wanted.size
+            images = augment(stored, side, generator=generator, strength=self.strength, flip=self.flip)
+            stored = normalise_images(images, self.wanted)
+        return self._with_texts(rows, stored, numpy_generator)
 
     def still(self, rows: npt.NDArray[np.int64], number: int) -> Batch:
         """Return whole pictures with texts that depend on the number only, for validation."""
-        images = normalise_images(resized(self._stored(rows), self.wanted.size), self.wanted)
-        return self._with_texts(rows, images, generators_of(self.seed + 2, number)[1])
-
-    def pictures(self, rows: npt.NDArray[np.int64]) -> Tensor:
-        """Return whole normalised pictures."""
-        return normalise_images(resized(self._stored(rows), self.wanted.size), self.wanted)
+        stored = self._stored(rows)
+        if stored.dtype == torch.uint8:
+            stored = normalise_images(resized(stored, self.wanted.size), self.wanted)
+        return self._with_texts(rows, stored, generators_of(self.seed + 2, number)[1])
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Return the loss of a batch."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
 from .config import DataConfig, FitConfig, data_folder, load_toml, parse_as
 from .data import PreparedSet, load_records, prepare_set
+from .embeddings import with_vectors
 from .estimate import estimate
 from .loop import RunResult, fit
 from .pair_steps import CHOICES, Line, PairStep, Said
@@ -57,6 +59,8 @@ class PairConfig(BaseModel):
     modality: str = "cfp"
     #: Side of the pictures; the model's own when left out.
     image_size: int | None = Field(default=None, ge=16)
+    #: Keep the image tower as it is: its vectors are computed once, and only projections and text tower learn.
+    frozen: bool = False
     #: Where studies are and how patients are divided; sets are left out when records are given.
     data: DataConfig = DataConfig()
     #: JSON file of findings and what is known about them; a relative path is below FUNDUSION_DATA.
@@ -286,6 +290,8 @@ def prepare_pairs(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         network, objective = _system(config, findings, said, np.unique(studies[training]))
+    if config.frozen:
+        data = _with_vectors(network, data, wanted, config, reporter)
     return PairRun(
         folder=folder, config=config, network=network, objective=objective, wanted=wanted, data=data, training=training,
         held_out=held_out, studies=studies, said=said, findings=findings, lines=lines, knowledge=sums,
@@ -369,6 +375,27 @@ def _system(
         if not hasattr(network, "attention"):
             chosen.setdefault("width", network.align_dim)
     return network, objectives.create(PAIR_OBJECTIVES[config.objective], **chosen)
+
+
+def _with_vectors(
+    network: Any, data: PreparedSet, wanted: ImageInput, config: PairConfig, reporter: Reporter
+) -> PreparedSet:
+    """Return the set with vectors of the image tower, which stays as it is, in place of pictures."""
+    if not isinstance(getattr(network, "image", None), nn.Module):
+        raise InvalidInput(
+            f"{config.model!r} has no image tower that can be kept apart.",
+            code="config.model",
+            hint="Leave out frozen.",
+        )
+    network.image.requires_grad_(False).eval()
+    tower = SimpleNamespace(
+        encoders={config.modality: network.image}, spec=SimpleNamespace(inputs={config.modality: wanted})
+    )
+    with reporter("vectors") as show:
+        return with_vectors(
+            tower, data, cache=config.data.cache, device=config.train.device, mirrored=False,
+            precision=config.train.precision, progress=show,
+        )  # fmt: skip
 
 
 def pretrain_pairs(
