@@ -31,7 +31,8 @@ from fundusion.metrics.classification import Undefined
 from fundusion.metrics.statistics import SortedAuroc, bootstrap, paired_bootstrap
 from fundusion.train.data import prepare_set
 from fundusion.train.embeddings import resized
-from fundusion.train.pretrain_pairs import load_pair_config, pair_config, pretrain_pairs
+from fundusion.train.pair_config import load_pair_config, pair_config
+from fundusion.train.pretrain_pairs import pretrain_pairs
 from fundusion.train.study_texts import StudyTexts
 from fundusion.transforms.collate import normalise_images
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from fundusion.cli import app
 from fundusion.train.config import parse_as
-from fundusion.train.pretrain_pairs import PairConfig
+from fundusion.train.pair_config import PairConfig
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "train-image-and-text.md").read_text("utf-8")
 

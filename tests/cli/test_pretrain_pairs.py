@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from fundusion.cli import app
 from fundusion.cli.pretrain_pairs import TEXTS
-from fundusion.train.pretrain_pairs import PAIR_OBJECTIVES
+from fundusion.train.pair_config import PAIR_OBJECTIVES
 
 RUN = CliRunner()
 BASE = ["--model", "image_text.test", "--epochs", "1", "--batch-size", "4", "--image-size", "32"]
@@ -32,7 +32,7 @@ def test_a_recipe_is_changed_by_options(cohort, tmp_path):
         'objective = "clip"\nmodel = "image_text.test"\nimage_size = 32\n[train]\nsizes = [[32, 9]]\nbatch_size = 4\n'
     )
     out = tmp_path / "run"
-    command = ["pretrain", "--config", str(recipe), "--data", str(cohort), "--out", str(out), "--epochs", "1"]
+    command = ["pretrain", "--recipe", str(recipe), "--data", str(cohort), "--out", str(out), "--epochs", "1"]
     done = RUN.invoke(app, [*command, "--objective", "medclip", "--seed", "3"])
     assert done.exit_code == 0, done.output
     facts = json.loads((out / "encoder.json").read_text())
@@ -45,13 +45,13 @@ def test_a_recipe_is_changed_by_options(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--objective", "clip"], "neither --data nor --config"),
+        (["--objective", "clip"], "neither --data nor --recipe"),
         (["--objective", "clip", "--data", "{cohort}", "--mask-ratio", "0.5"], "--mask-ratio"),
         (["--objective", "clip", "--data", "{cohort}", "--model", "hashing.test"], "role align"),
         (["--objective", "clip", "--data", "{cohort}", "--knowledge", "absent.json", *BASE], "no knowledge file"),
         (["--objective", "mae", "--data", "{cohort}", "--knowledge", "x.json"], "training with texts"),
         (["--objective", "mae"], "no --data"),
-        (["--config", "absent.toml"], "no configuration"),
+        (["--recipe", "absent.toml"], "no configuration"),
     ],
 )
 def test_wrong_options_are_named(cohort, tmp_path, options, words):

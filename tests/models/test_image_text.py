@@ -33,21 +33,18 @@ def test_a_text_does_not_depend_on_its_neighbours(model):
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-6)
 
 
-def test_maps_and_vectors_of_a_kept_tower_are_in_the_same_space(model):
+def test_vectors_of_a_kept_tower_are_as_good_as_pictures(model):
     images = torch.rand(2, 3, 64, 64)
-    found = model.encode(images)
-    torch.testing.assert_close(found.maps[0].mean((2, 3)), found.pooled, rtol=1e-4, atol=1e-5)
-    vectors = model.image.encode(images).pooled
-    torch.testing.assert_close(model.encode(vectors).pooled, found.pooled, rtol=1e-4, atol=1e-5)
+    vectors = model.image_tower().encode(images).pooled
     torch.testing.assert_close(model.align_images(vectors), model.align_images(images), rtol=1e-4, atol=1e-5)
 
 
 def test_the_factor_of_similarities_stays_below_a_hundred(model):
     with torch.no_grad():
-        model.log_scale.fill_(9.0)
-    assert model.scale().item() == pytest.approx(100.0)
+        model.logit_scale.fill_(9.0)
+    assert model.scale().item() == pytest.approx(100.0, rel=1e-4)
     with torch.no_grad():
-        model.log_scale.fill_(-3.0)
+        model.logit_scale.fill_(-3.0)
     assert model.scale().item() == pytest.approx(1.0)
 
 

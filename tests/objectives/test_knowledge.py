@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import objectives
 from fundusion.layers.reference_attention import ReferenceAttention
 
@@ -73,3 +74,8 @@ def test_without_one_kind_of_rows_the_other_is_contrasted_alone():
     assert set(objective()(network, rows(range(3), range(3), knowledge=[1, 1, 1])).parts) == {"experts"}
     # Rows that say nothing about their kind are labelled ones.
     torch.testing.assert_close(objective()(network, rows(range(3), range(3))).total, loss.total)
+
+
+def test_some_attention_is_needed():
+    with pytest.raises(InvalidInput, match="attention"):
+        objectives.create("knowledge.keepfit")(random_given(), rows(range(4), range(4), knowledge=[0, 0, 1, 1]))

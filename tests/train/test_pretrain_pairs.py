@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 
 from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import models
@@ -15,7 +16,8 @@ from fundusion.datasets.folder import discover
 from fundusion.layers.weights import load_state
 from fundusion.train import loop
 from fundusion.train.estimate import estimate
-from fundusion.train.pretrain_pairs import load_pair_config, pair_config, prepare_pairs, pretrain_pairs
+from fundusion.train.pair_config import pair_config
+from fundusion.train.pretrain_pairs import prepare_pairs, pretrain_pairs
 
 TRAIN = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 2, "checkpoint_every": 1}
 
@@ -72,17 +74,45 @@ def test_a_killed_run_goes_on_bit_for_bit(records, tmp_path, monkeypatch, object
         pretrain_pairs(records, tmp_path / "whole", config=config_of(objective, strength=0.5))
 
 
-def test_training_lowers_the_loss_of_the_right_texts_and_not_of_dealt_ones(records, tmp_path):
-    fit = {**TRAIN, "epochs": 40, "learning_rate": 5e-3}
-    lost = {}
+@pytest.fixture
+def coloured(tmp_path):
+    """Discs of two colours that labels name, one patient each."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :48]
+    disc = ((y - 24) ** 2 + (x - 24) ** 2 < 22**2)[..., None]
+    made = []
+    for i in range(40):
+        colour = np.array([200, 60, 30] if i % 2 else [60, 90, 200])
+        pixels = np.clip(disc * (colour + rng.normal(0, 12, (48, 48, 3))), 0, 255).astype(np.uint8)
+        Picture.fromarray(pixels).save(tmp_path / f"{i}.png")
+        made.append(
+            StudyRecord(
+                study_id=str(i), patient_id=f"p{i}", images={"cfp": (str(tmp_path / f"{i}.png"),)},
+                labels={"findings": ("red disc" if i % 2 else "blue disc",)},
+            )
+        )  # fmt: skip
+    return made
+
+
+def test_words_of_patients_never_seen_are_found_unless_texts_were_dealt_out(coloured, tmp_path):
+    fit = {**TRAIN, "epochs": 12, "learning_rate": 1e-2}
+    right = {}
     for shuffled in (False, True):
-        folder = tmp_path / str(shuffled)
-        pretrain_pairs(records, folder, config=config_of(train=fit, shuffled=shuffled, strength=0.0, flip=False))
-        rows = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").open()]
-        lost[shuffled] = np.mean(rows[-5:])
-        assert rows[-1] < rows[0]
+        config = config_of(train=fit, shuffled=shuffled, strength=0.0, data={"side": 48, "validation_fraction": 0.4})
+        folder = tmp_path / f"run-{shuffled}"
+        pretrain_pairs(coloured, folder, config=config)
         assert json.loads((folder / "encoder.json").read_text())["shuffled"] is shuffled
-    assert lost[False] < lost[True]
+        run = prepare_pairs(coloured, folder, config, quiet)
+        model = models.create("image_text.test", weights=folder / "encoder.safetensors").eval()
+        with torch.no_grad():
+            images = model.align_images(run.step().still(run.held_out, 0).images["cfp"])
+            texts = model.align_texts(*model.tokenize(list(run.findings)))
+        answers = (images @ texts.T).argmax(1).numpy()
+        truth = np.asarray([run.said[s].findings[0] for s in run.studies[run.held_out]])
+        right[shuffled] = (answers == truth).mean()
+    assert len(truth) >= 8
+    assert right[False] == 1.0
+    assert right[True] < 1.0
 
 
 def test_patients_are_divided_by_the_split_and_held_out_texts_stay(records, tmp_path):
@@ -100,6 +130,21 @@ def test_patients_are_divided_by_the_split_and_held_out_texts_stay(records, tmp_
     # The study of which nothing is said is trained on by nobody.
     silent = runs[0].data.study_ids.index(records[-1].study_id)
     assert silent not in {*studies[runs[0].training], *studies[runs[0].held_out]}
+
+
+def test_patients_of_the_part_test_are_not_looked_at_and_those_of_val_are_held_out(records, tmp_path):
+    groups = list(dict.fromkeys(r.group for r in records))
+    part = {groups[0]: "test", groups[1]: "val", groups[2]: "val"}
+    # One study of a patient is enough.
+    given, seen = [], set()
+    for r in records:
+        given.append(replace(r, split=part.get(r.group, "train") if r.group not in seen else "train"))
+        seen.add(r.group)
+    run = prepare_pairs(given, tmp_path, config_of(), quiet)
+    found = np.asarray(run.data.groups)
+    assert groups[0] not in found
+    assert run.untouched == sum(r.group == groups[0] for r in records)
+    assert set(found[run.studies[run.held_out]]) == {groups[1], groups[2]}
 
 
 def test_findings_of_held_out_patients_only_are_not_known_to_the_model(records, tmp_path):
@@ -174,31 +219,3 @@ def test_refusals_say_what_to_do(records, tmp_path):
     ):
         with pytest.raises(InvalidInput, match=words):
             prepare_pairs(given, tmp_path, config, quiet)
-
-
-def test_configurations(tmp_path):
-    file = tmp_path / "c.toml"
-    file.write_text('objective = "clip"\n[data]\ncache = "kept"\n[train]\nepochs = 2\n')
-    config = load_pair_config(file)
-    assert config.data.cache == str(tmp_path / "kept")
-    # What `train` leaves out is not what supervised training takes.
-    assert (config.train.epochs, config.train.clip, config.train.ema) == (2, 1.0, 0.0)
-    file.write_text('objective = "clip"\nfrozzen = true\n')
-    with pytest.raises(InvalidInput, match="frozzen") as caught:
-        load_pair_config(file)
-    assert "frozen" in caught.value.hint
-    for value in ({"objective": "gan"}, {"objective": "clip", "train": 3}, {"objective": "clip", "strength": -1}):
-        with pytest.raises(InvalidInput):
-            pair_config(value)
-
-
-def test_the_recipe_is_a_configuration():
-    from pathlib import Path
-
-    recipe = load_pair_config(Path(__file__).parents[2] / "recipes" / "image_text.toml")
-    screen = Path(__file__).parents[2] / "recipes" / "screen.toml"
-    from fundusion.train.config import load_config
-
-    # The patients held out are those the tower never saw.
-    assert recipe.data.validation_fraction == load_config(screen).data.validation_fraction
-    assert recipe.data.seed == load_config(screen).data.seed

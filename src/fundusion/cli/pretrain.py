@@ -18,7 +18,7 @@ def pretrain(
     objective: Annotated[str | None, typer.Option(help=f"Pictures alone: {', '.join(PICTURES)} (mae when left out). With texts: {', '.join(TEXTS)}.")] = None,
     model: Annotated[str | None, typer.Option(help="vit.small, visionfm.cfp, ...; with texts image_text.small, ...")] = None,
     data: Annotated[Path | None, typer.Option(help="Table of studies, folder of pictures, or a public set as downloaded.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML of an image-text run, as recipes/image_text.toml.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML of an image-text run, as recipes/image_text.toml.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; a run that was interrupted goes on.")],
     modality: Annotated[str | None, typer.Option(help="cfp, oct, ...; for multimae several with commas. [cfp]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="100; with texts 15.")] = None,
@@ -53,18 +53,18 @@ def pretrain(
 
       fundusion pretrain --objective flair --data eyes/manifest.csv --out words --epochs 20
 
-      fundusion pretrain --config recipes/image_text.toml --out runs/image_text
+      fundusion pretrain --recipe recipes/image_text.toml --out runs/image_text
     """
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "warmup_steps": warmup_steps,
              "precision": precision, "seed": seed, "device": device}  # fmt: skip
     own = {"mask_ratio": mask_ratio, "decoder": decoder, "head": head, "pictures_every": pictures_every}
     plan = Plan(
-        objective=objective, model=model, data=data, config=config, out=out, modality=modality, image_size=image_size,
+        objective=objective, model=model, data=data, recipe=recipe, out=out, modality=modality, image_size=image_size,
         cache=cache, columns=columns, root=root, knowledge=knowledge, allow_changes=allow_changes,
         estimate_only=estimate_only, train=_known(given), pictures=_known(own),
     )  # fmt: skip
     try:
-        code = with_texts(plan) if config is not None or objective in TEXTS else _alone(plan)
+        code = with_texts(plan) if recipe is not None or objective in TEXTS else _alone(plan)
     except Exception as error:
         if debug:
             raise

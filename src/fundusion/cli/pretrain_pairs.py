@@ -25,7 +25,7 @@ class Plan:
     objective: str | None = None
     model: str | None = None
     data: Path | None = None
-    config: Path | None = None
+    recipe: Path | None = None
     modality: str | None = None
     image_size: int | None = None
     cache: Path | None = None
@@ -43,15 +43,16 @@ def with_texts(plan: Plan) -> int:
     from ..core.errors import InvalidInput
     from ..datasets.folder import discover
     from ..train.config import load_toml
-    from ..train.pretrain_pairs import PairConfig, estimate, pair_config, prepare_pairs, pretrain_pairs, studies_of
+    from ..train.pair_config import PairConfig, pair_config, studies_of
+    from ..train.pretrain_pairs import estimate, prepare_pairs, pretrain_pairs
 
     if plan.pictures:
         names = ", ".join("--" + name.replace("_", "-") for name in plan.pictures)
         raise InvalidInput(f"{names}: for training on pictures alone.", code="config.invalid")
-    if plan.config is None and plan.data is None:
-        raise InvalidInput("neither --data nor --config is given.", code="config.invalid")
-    value = load_toml(plan.config) if plan.config is not None else {}
-    config: PairConfig = pair_config(_merged(value, plan), name=plan.config.name if plan.config else "the command")
+    if plan.recipe is None and plan.data is None:
+        raise InvalidInput("neither --data nor --recipe is given.", code="config.invalid")
+    value = load_toml(plan.recipe) if plan.recipe is not None else {}
+    config: PairConfig = pair_config(_merged(value, plan), name=plan.recipe.name if plan.recipe else "the command")
     records = (
         list(discover([plan.data], columns=plan.columns, root=plan.root, modality=config.modality))
         if plan.data is not None

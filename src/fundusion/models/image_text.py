@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +18,13 @@ from torch import Tensor, nn
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
 from ..layers.checkpoints import Rules, load_weights
+from ..layers.image_text import FIRST_SCALE, bounded_scale
 from ..layers.weights import fit_state, load_state
 from ..shipped import resolve_model, shipped_weights
 
-#: Largest factor of similarities; the published models stop at the same.
-MAX_SCALE = 100.0
-
 
 class ImageText(nn.Module):
-    """Image tower and text tower, each with a projection without bias.
-
-    The projection is applied to the map of the image tower and to the tokens of the text tower: their (weighted) means are the
-    vectors, so that a place of the picture or a word can be compared with the other side too.
+    """Image tower and text tower, each with a projection without bias into one space.
 
     Args:
         image: Image encoder.
@@ -40,48 +36,50 @@ class ImageText(nn.Module):
     def __init__(self, image: nn.Module, text: nn.Module, align_dim: int, *, sigmoid: bool = False) -> None:
         super().__init__()
         self.image, self.text = image, text
-        self.align_dim = self.embed_dim = align_dim
-        self.image_projection = nn.Linear(int(image.embed_dim), align_dim, bias=False)
-        self.text_projection = nn.Linear(int(text.embed_dim), align_dim, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0 if sigmoid else 1 / 0.07)))
+        self.align_dim = align_dim
+        self.embed_dim, self.text_embed_dim = int(image.embed_dim), int(text.embed_dim)
+        self.image_projection = nn.Linear(self.embed_dim, align_dim, bias=False)
+        self.text_projection = nn.Linear(self.text_embed_dim, align_dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0) if sigmoid else FIRST_SCALE))
         self.offset = nn.Parameter(torch.tensor(-10.0 if sigmoid else 0.0), requires_grad=sigmoid)
 
-    def encode(self, images: Tensor) -> Features:
-        """Return pooled `(T, E)` and the map `(T, E, h, w)` of normalised images `(T, 3, H, W)`, in the common space.
+    def image_tower(self) -> nn.Module:
+        """Return the encoder of images alone; it shares its weights with this model."""
+        return self._with_record(self.image)
 
-        Vectors `(T, F)` that the image tower gave before are projected only, without a map.
-        """
-        if images.ndim == 2:
-            return Features(pooled=self.image_projection(images))
-        (last,) = self.image.encode(images).maps
-        last = self.image_projection(last.movedim(1, 3)).movedim(3, 1)
-        return Features(pooled=last.mean((2, 3)), maps=(last,))
+    def text_tower(self) -> nn.Module:
+        """Return the encoder of texts alone; it shares its weights with this model."""
+        return self._with_record(self.text)
+
+    def _with_record(self, tower: Any) -> Any:
+        if hasattr(self, "weights_record"):
+            tower.weights_record = self.weights_record
+        return tower
+
+    def encode(self, images: Tensor) -> Features:
+        """Return what the image tower says, before the projection."""
+        return self.image.encode(images)
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Return ids `(B, T)` and mask `(B, T)`."""
         return self.text.tokenize(texts)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Features:
-        """Return pooled `(B, E)` and tokens `(B, T, E)` in the common space; a row without tokens gives zeros."""
-        found = self.text.encode_text(ids, mask)
-        return Features(
-            pooled=self.text_projection(found.pooled),
-            tokens=self.text_projection(found.tokens),
-            token_mask=mask,
-            extras=found.extras,
-        )
+        """Return what the text tower says, before the projection; a row without tokens gives zeros."""
+        return self.text.encode_text(ids, mask)
 
     def align_images(self, images: Tensor) -> Tensor:
-        """Return unit vectors `(T, D)`."""
-        return F.normalize(self.encode(images).pooled.float(), dim=1)
+        """Return unit vectors `(T, D)` of normalised images `(T, 3, H, W)`, or of vectors `(T, E)` the image tower gave before."""
+        pooled = images if images.ndim == 2 else self.encode(images).pooled
+        return F.normalize(self.image_projection(pooled).float(), dim=1)
 
     def align_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors `(B, D)`; a row without tokens gives zeros, which is like nothing."""
-        return F.normalize(self.encode_text(ids, mask).pooled.float(), dim=1)
+        return F.normalize(self.text_projection(self.encode_text(ids, mask).pooled).float(), dim=1)
 
     def scale(self) -> Tensor:
         """Return the factor of similarities, from 1 to 100."""
-        return self.log_scale.clamp(0.0, math.log(MAX_SCALE)).exp()
+        return bounded_scale(self.logit_scale, training=self.training)
 
     def shift(self) -> Tensor:
         """Return what is added to scaled similarities: zero, except in the sigmoid variant."""

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.errors import InvalidInput
 from ..core.interfaces import Aligner, Batch, Loss
 from ..core.registry import Card, objectives
 from ..layers.alignment import align, logits_of, nothing, same_category, symmetric_cross_entropy
@@ -60,7 +61,9 @@ class ExpertKnowledge(nn.Module):
             own = torch.eye(len(experts), device=rows.device)
             parts["experts"] = self._contrast(network, aligned.images[experts], aligned.texts[experts], own)
         if len(labelled) and len(experts):
-            attention = self.attention if self.attention is not None else network.attention  # type: ignore[attr-defined]
+            attention = self.attention if self.attention is not None else getattr(network, "attention", None)
+            if attention is None:
+                raise InvalidInput("neither the model nor the objective has an attention.", hint="Give width.")
             attended = attention(aligned.images[labelled], aligned.images[experts], aligned.texts[experts])
             parts["reference"] = self.weight * F.mse_loss(aligned.texts[labelled], attended)
         if not parts:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from ..core.durable import write_json
@@ -24,69 +22,19 @@ from ..core.registry import ImageInput, models, objectives
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
-from .config import DataConfig, FitConfig, data_folder, load_toml, parse_as
-from .data import PreparedSet, load_records, prepare_set
+from .config import FitConfig
+from .data import PreparedSet, prepare_set
 from .embeddings import with_vectors
 from .estimate import estimate
 from .loop import RunResult, fit
+from .pair_config import PAIR_OBJECTIVES, PairConfig, below_data, studies_of
 from .pair_steps import CHOICES, Line, PairStep, Said
 from .run import Reporter
 from .steps import generators_of
 from .study_texts import StudyTexts, TextSource, read_knowledge
 
-#: What the command line calls an objective, and its registered name.
-PAIR_OBJECTIVES = {
-    "clip": "contrastive.clip", "siglip": "contrastive.siglip", "flair": "contrastive.flair",
-    "medclip": "matching.medclip", "keepfit": "knowledge.keepfit", "retizero": "evidential.retizero",
-}  # fmt: skip
 _NO_FINDING = "no finding"
 _NEAREST = 10
-
-
-class PairConfig(BaseModel):
-    """Everything that decides the weights, besides pictures and texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    objective: Literal["clip", "siglip", "flair", "medclip", "keepfit", "retizero"]
-    #: Options of the objective: variant (medclip), weight (keepfit), ramp (retizero), positives (siglip).
-    objective_options: dict[str, Any] = {}
-    #: Name of a registered model with the role align.
-    model: str = "image_text.small"
-    #: Options of the model.
-    options: dict[str, Any] = {}
-    #: Kind of pictures.
-    modality: str = "cfp"
-    #: Side of the pictures; the model's own when left out.
-    image_size: int | None = Field(default=None, ge=16)
-    #: Keep the image tower as it is: its vectors are computed once, and only projections and text tower learn.
-    frozen: bool = False
-    #: Where studies are and how patients are divided; sets are left out when records are given.
-    data: DataConfig = DataConfig()
-    #: JSON file of findings and what is known about them; a relative path is below FUNDUSION_DATA.
-    knowledge: str | None = None
-    #: Words of labels to the finding they mean.
-    aliases: dict[str, str] = {}
-    #: Sentences around the name of a finding; one is drawn each time.
-    templates: tuple[str, ...] = ("{}", "a fundus photograph of {}")
-    #: Strength of random changes of pictures.
-    strength: float = Field(default=1.0, ge=0, le=3)
-    #: Mirror half of the pictures; wrong where reports tell left from right.
-    flip: bool = True
-    #: Give each training study the texts of another one: the control that nothing can be learned from.
-    shuffled: bool = False
-    #: Sets the weights saw, with their terms; written beside the weights.
-    training_data: tuple[str, ...] = ()
-    train: FitConfig = FitConfig(epochs=15, batch_size=64, learning_rate=1e-3, warmup_steps=100, clip=1.0, ema=0.0)
-
-    def digest(self) -> str:
-        """Return a digest of everything that decides the weights."""
-        value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
-        for key in ("cache", "cache_gb"):
-            value["data"].pop(key)
-        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -108,6 +56,8 @@ class PairRun:
     wordings: Sequence[Sequence[str]]
     lines: Sequence[Line]
     knowledge: str = ""
+    #: Studies of patients in the part "test", which were not looked at.
+    untouched: int = 0
     metric: str = "none"
     _step: Any = field(default=None)
 
@@ -217,7 +167,8 @@ class PairRun:
                 "model": self.config.model, "options": self.config.options, "objective": self.config.objective,
                 "modalities": [self.config.modality], "epochs": epochs, "pictures": len(self.training),
                 "findings": list(self.findings), "templates": list(self.config.templates),
-                "shuffled": self.config.shuffled, "split": split, "training_data": list(self.config.training_data),
+                "shuffled": self.config.shuffled, "split": split,
+                "untouched_test_studies": self.untouched, "training_data": list(self.config.training_data),
                 "sha256": digest(path),
             },
         )  # fmt: skip
@@ -253,10 +204,11 @@ def prepare_pairs(
         )
     sums = ""
     if source is None:
-        known, sums = read_knowledge(_below_data(config.knowledge)) if config.knowledge else ({}, "")
+        known, sums = read_knowledge(below_data(config.knowledge)) if config.knowledge else ({}, "")
         source = StudyTexts(known, config.aliases)
     base = card.input or ImageInput()
     wanted = replace(base, size=config.image_size or int(config.options.get("image_size", base.size)))
+    records, untouched = without_tests(records)
     with reporter("reading") as show:
         data = prepare_set(
             [r for r in records if r.images.get(config.modality) or r.report],
@@ -272,10 +224,7 @@ def prepare_pairs(
     if config.modality not in data.images:
         raise InvalidInput(f"no pictures of {config.modality} were found.", code="input.empty")
     by_id = {r.study_id: r for r in records}
-    outside = data.held_out(config.data.validation_fraction, config.data.seed)
-    if not outside.any():
-        places = np.asarray([position_of(g, seed=config.data.seed) for g in data.groups])
-        outside = places == places.min()
+    outside = _outside(data, config, {r.group for r in records if r.split == "val"})
     said, findings, lines = _sayings([by_id[s] for s in data.study_ids], source, outside, data, config)
     studies = np.repeat(np.arange(len(data)), np.diff(data.starts[config.modality]))
     useful = np.asarray([bool(said[s].texts or said[s].findings) for s in studies])
@@ -295,13 +244,31 @@ def prepare_pairs(
     return PairRun(
         folder=folder, config=config, network=network, objective=objective, wanted=wanted, data=data, training=training,
         held_out=held_out, studies=studies, said=said, findings=findings, lines=lines, knowledge=sums,
-        wordings=[source.texts_for(f) for f in findings],
+        wordings=[source.texts_for(f) for f in findings], untouched=untouched,
     )  # fmt: skip
 
 
-def _below_data(path: str) -> Path:
-    given = Path(path)
-    return given if given.is_absolute() or given.is_file() else data_folder() / given
+def without_tests(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], int]:
+    """Return the records of patients of whom no study is in the part "test", and the number of the others.
+
+    Example:
+        >>> kept, left = without_tests([StudyRecord(study_id="a", split="train"), StudyRecord(study_id="b", split="test")])
+        >>> [r.study_id for r in kept], left
+        (['a'], 1)
+    """
+    tested = {r.group for r in records if r.split == "test"}
+    kept = [r for r in records if r.group not in tested]
+    return kept, len(records) - len(kept)
+
+
+def _outside(data: PreparedSet, config: PairConfig, named: set[str]) -> npt.NDArray[np.bool_]:
+    """Return which studies are never trained on: of the patients the table calls "val", else of a share of the patients; among few
+    patients, where the share takes nobody, those of one."""
+    if named:
+        return np.asarray([g in named for g in data.groups], np.bool_)
+    places = np.asarray([position_of(g, seed=config.data.seed) for g in data.groups])
+    fraction = config.data.validation_fraction
+    return places < fraction if (places < fraction).any() else places == places.min()
 
 
 def _sayings(
@@ -372,7 +339,7 @@ def _system(
                 code="config.objective",
                 hint="Add a set of the other kind, or use --objective flair (labels) or clip (reports).",
             )
-        if not hasattr(network, "attention"):
+        if getattr(network, "attention", None) is None:
             chosen.setdefault("width", network.align_dim)
     return network, objectives.create(PAIR_OBJECTIVES[config.objective], **chosen)
 
@@ -437,36 +404,3 @@ def pretrain_pairs(
             torch.manual_seed(generators_of(config.train.seed, 0)[0].initial_seed())
             announce(str(estimate(run)))
         return fit(run, allow_changes=allow_changes, reporter=reporter)
-
-
-def studies_of(config: PairConfig) -> list[StudyRecord]:
-    """Return the studies that a configuration names.
-
-    Raises:
-        InvalidInput: It names none.
-    """
-    return list(load_records(config.data))
-
-
-def load_pair_config(path: str | Path) -> PairConfig:
-    """Return the configuration in a TOML file.
-
-    Raises:
-        ReadError: No such file.
-        InvalidInput: Not TOML, or a key or value that is not known.
-    """
-    return pair_config(load_toml(path), name=Path(path).name)
-
-
-def pair_config(value: Mapping[str, Any], *, name: str = "configuration") -> PairConfig:
-    """Return a mapping as a configuration; what `train` leaves out is as this kind of training wants it.
-
-    Example:
-        >>> pair_config({"objective": "clip", "train": {"epochs": 3}}).train.clip
-        1.0
-    """
-    defaults = PairConfig.model_fields["train"].default.model_dump()
-    train = value.get("train", {})
-    return parse_as(
-        PairConfig, {**value, "train": {**defaults, **train} if isinstance(train, dict) else train}, name=name
-    )
