@@ -29,7 +29,7 @@ def test_texts_are_trained_with_and_the_result_is_used_by_name(cohort, tmp_path)
 def test_a_recipe_is_changed_by_options(cohort, tmp_path):
     recipe = tmp_path / "r.toml"
     recipe.write_text(
-        'objective = "clip"\nmodel = "image_text.test"\nimage_size = 32\n[train]\nsizes = [[32, 9]]\nbatch_size = 4\n'
+        'objective = "clip"\nmodel = "image_text.test"\n[options]\nimage_size = 32\n[train]\nsizes = [[32, 9]]\nbatch_size = 4\n'
     )
     out = tmp_path / "run"
     command = ["pretrain", "--recipe", str(recipe), "--data", str(cohort), "--out", str(out), "--epochs", "1"]

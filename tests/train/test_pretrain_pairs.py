@@ -23,7 +23,13 @@ TRAIN = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 2,
 
 
 def config_of(objective="flair", **changes):
-    value = {"objective": objective, "model": "image_text.test", "image_size": 32, "data": {"side": 48}, "train": TRAIN}
+    value = {
+        "objective": objective,
+        "model": "image_text.test",
+        "options": {"image_size": 32},
+        "data": {"side": 48},
+        "train": TRAIN,
+    }
     return pair_config({**value, **changes})
 
 

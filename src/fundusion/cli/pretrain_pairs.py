@@ -90,7 +90,7 @@ def _merged(value: dict[str, Any], plan: Plan) -> dict[str, Any]:
         if "epochs" in plan.train:
             merged["train"].pop("sizes", None)
     if plan.image_size is not None:
-        merged["image_size"] = plan.image_size
+        merged["options"] = {**merged.get("options", {}), "image_size": plan.image_size}
     if plan.cache is not None:
         merged["data"] = {**merged.get("data", {}), "cache": str(plan.cache)}
     return merged

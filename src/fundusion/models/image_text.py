@@ -95,12 +95,19 @@ _CARD = Card(
     modalities=frozenset({"cfp", "text"}),
     input=_INPUT,
     paper="arXiv:2103.00020",
-    notes="English words of findings. The image tower of the shipped weights is that of the screening model.",
+    weight_license="research only, after the terms of ODIR-5K",
+    training_data=("ODIR-5K", "IDRiD", "STARE", "definitions of FLAIR"),
+    obtain='They are in the package: weights="shipped".',
+    notes="Knows English names of findings. The image tower of the shipped weights is that of the screening model.",
 )
 
 
 def _loaded(model: ImageText, weights: str | Path | None, card: Card) -> ImageText:
-    load_weights(model, shipped_weights("image_text") if weights == "shipped" else weights, card=card, rules=Rules())
+    """Load a file, the folder of `fundusion pretrain`, or the weights in the package."""
+    found = shipped_weights("image_text") if weights == "shipped" else weights
+    if found is not None and (Path(found) / "encoder.safetensors").is_file():
+        found = Path(found) / "encoder.safetensors"
+    load_weights(model, found, card=card, rules=Rules())
     return model
 
 
@@ -112,15 +119,17 @@ def small(
     align_dim: int = 128,
     sigmoid: bool = False,
     drop_path: float = 0.0,
+    image_size: int = _INPUT.size,
 ) -> ImageText:
     """Return the small model: 4.2 M parameters see, 0.5 M read.
 
     Args:
-        weights: "shipped", or a file that `fundusion pretrain` wrote.
+        weights: "shipped", or the file or folder that `fundusion pretrain` wrote.
         image_weights: Shipped or trained network whose photograph encoder is the start of the image tower.
         align_dim: Width of the common space.
         sigmoid: Start as SigLIP wants it.
         drop_path: Stochastic depth of the image tower.
+        image_size: Side of the pictures; the network takes any, what it learned at is best.
     """
     image = models.create("contrast_resnet.small", drop_path=drop_path)
     if image_weights is not None and weights is None:
@@ -131,8 +140,11 @@ def small(
     return _loaded(ImageText(image, text, align_dim, sigmoid=sigmoid), weights, _CARD)
 
 
-@models.register("image_text.test", replace(_CARD, title="Image-text model, smallest"))
-def test(*, weights: str | Path | None = None, sigmoid: bool = False) -> ImageText:
+@models.register(
+    "image_text.test",
+    replace(_CARD, title="Image-text model, smallest", weight_license=None, training_data=(), obtain="", notes=""),
+)
+def test(*, weights: str | Path | None = None, sigmoid: bool = False, image_size: int = 64) -> ImageText:
     """Return the smallest legal configuration."""
     model = ImageText(models.create("contrast_resnet.test"), models.create("hashing.test"), 8, sigmoid=sigmoid)
-    return _loaded(model, weights, _CARD)
+    return _loaded(model, weights, models.card("image_text.test"))

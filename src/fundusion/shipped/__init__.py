@@ -31,13 +31,27 @@ def shipped_facts(name: str) -> dict[str, Any]:
     return {"network": description["network"], **description["extra"], "weights_sha256": description["weights_sha256"]}
 
 
+def shipped_encoders() -> list[str]:
+    """Return the names of the single encoders inside the package."""
+    return sorted(p.parent.name for p in _FOLDER.glob("*/encoder.json"))
+
+
+def encoder_facts(name: str) -> dict[str, Any]:
+    """Return what travels with a shipped encoder: model, findings, sets it saw, digest.
+
+    Raises:
+        UnknownName: No such weights.
+    """
+    return dict(json.loads(shipped_weights(name).with_name("encoder.json").read_text("utf-8")))
+
+
 def shipped_weights(name: str) -> Path:
     """Return the weights of a single encoder inside the package; networks are found by `resolve_model`.
 
     Raises:
         UnknownName: No such weights.
     """
-    known = sorted(p.parent.name for p in _FOLDER.glob("*/encoder.json"))
+    known = shipped_encoders()
     if name not in known:
         raise UnknownName(
             f"no weights of {name!r} are in the package.",

@@ -31,12 +31,10 @@ class PairConfig(BaseModel):
     objective_options: dict[str, Any] = {}
     #: Name of a registered model with the role align.
     model: str = "image_text.small"
-    #: Options of the model.
+    #: Options of the model; `image_size` is the side of the pictures too.
     options: dict[str, Any] = {}
     #: Kind of pictures.
     modality: str = "cfp"
-    #: Side of the pictures; the model's own when left out.
-    image_size: int | None = Field(default=None, ge=16)
     #: Keep the image tower as it is: its vectors are computed once, and only projections and text tower learn.
     frozen: bool = False
     #: Where studies are and how patients are divided; sets are left out when records are given.
@@ -55,6 +53,10 @@ class PairConfig(BaseModel):
     shuffled: bool = False
     #: Sets the weights saw, with their terms; written beside the weights.
     training_data: tuple[str, ...] = ()
+    #: Terms of the weights that come out; recorded wherever they are used.
+    license: str = ""
+    #: Type the weights are stored in.
+    store: Literal["float32", "float16"] = "float32"
     train: FitConfig = FitConfig(epochs=15, batch_size=64, learning_rate=1e-3, warmup_steps=100, clip=1.0, ema=0.0)
 
     def digest(self) -> str:

@@ -154,22 +154,23 @@ class PairRun:
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write the model."""
-        path = self.folder / "encoder.safetensors"
-        save_state(
-            path,
-            model["network"].state_dict(),
-            metadata={"model": self.config.model, "objective": self.config.objective},
-        )
-        split = {"seed": self.config.data.seed, "validation_fraction": self.config.data.validation_fraction}
+        config, path = self.config, self.folder / "encoder.safetensors"
+        half = config.store == "float16"
+        state = {k: v.half() if half and v.is_floating_point() else v for k, v in model["network"].state_dict().items()}
+        terms = {"license": config.license} if config.license else {}
+        save_state(path, state, metadata={"model": config.model, "objective": config.objective, **terms})
+        split = {
+            "seed": config.data.seed, "validation_fraction": config.data.validation_fraction,
+            "sets": [{"name": s.name} for s in config.data.sets],
+        }  # fmt: skip
         write_json(
             self.folder / "encoder.json",
             {
-                "model": self.config.model, "options": self.config.options, "objective": self.config.objective,
-                "modalities": [self.config.modality], "epochs": epochs, "pictures": len(self.training),
-                "findings": list(self.findings), "templates": list(self.config.templates),
-                "shuffled": self.config.shuffled, "split": split,
-                "untouched_test_studies": self.untouched, "training_data": list(self.config.training_data),
-                "sha256": digest(path),
+                "model": config.model, "options": config.options, "objective": config.objective,
+                "modalities": [config.modality], "epochs": epochs, "pictures": len(self.training),
+                "findings": list(self.findings), "templates": list(config.templates), "shuffled": config.shuffled,
+                "split": split, "untouched_test_studies": self.untouched, "training_data": list(config.training_data),
+                "license": config.license, "sha256": digest(path),
             },
         )  # fmt: skip
 
@@ -207,7 +208,7 @@ def prepare_pairs(
         known, sums = read_knowledge(below_data(config.knowledge)) if config.knowledge else ({}, "")
         source = StudyTexts(known, config.aliases)
     base = card.input or ImageInput()
-    wanted = replace(base, size=config.image_size or int(config.options.get("image_size", base.size)))
+    wanted = replace(base, size=int(config.options.get("image_size", base.size)))
     records, untouched = without_tests(records)
     with reporter("reading") as show:
         data = prepare_set(
