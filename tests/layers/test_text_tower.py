@@ -86,13 +86,33 @@ def test_tokenizers_come_from_folders(tmp_path):
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "drusen", "Drusen"]
     (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
     assert read_tokenizer(tmp_path)(["Drusen"])["input_ids"] == [[2, 5, 3]]
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}', "utf-8")
-    assert read_tokenizer(tmp_path)(["Drusen"])["input_ids"] == [[2, 5, 3]]
+    # Settings of a language model, and of an image-text model, which say nothing of words.
+    for other in ('{"model_type": "bert"}', '{"bert_type": "emilyalsentzer/Bio_ClinicalBERT"}'):
+        (tmp_path / "config.json").write_text(other, "utf-8")
+        assert read_tokenizer(tmp_path)(["Drusen"])["input_ids"] == [[2, 5, 3]]
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', "utf-8")
+    assert read_tokenizer(tmp_path)(["Drusen"])["input_ids"] == [[2, 6, 3]]
     settings = '{"do_lower_case": false, "tokenizer_class": "BertTokenizer"}'
     (tmp_path / "tokenizer_config.json").write_text(settings, "utf-8")
     assert read_tokenizer(tmp_path)(["Drusen"])["input_ids"] == [[2, 6, 3]]
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "vocab.txt").write_bytes("\n".join([*words[:5], "a\u2028b", "last"]).encode() + b"\n")
+    assert len(read_tokenizer(odd)) == 7
+    assert read_tokenizer(odd)(["last"])["input_ids"] == [[2, 6, 3]]
     letter_tokenizer().save_pretrained(tmp_path / "letters")
     assert read_tokenizer(tmp_path / "letters")(["ab"])["input_ids"] == letter_tokenizer()(["ab"])["input_ids"]
+
+
+def test_what_cannot_be_seen_is_not_read():
+    tower = letter_tower()
+    plain = tower.tokenize(["drusen, mild"])[0]
+    for odd in ("dru\u200bsen, mild", "\u202edrusen,\u2066 mild\u2069", "drusen,\ufeff \x00mild"):
+        assert torch.equal(tower.tokenize([odd])[0], plain)
+    _, mask = tower.tokenize(["\u200b\u200e", " ", "drusen"])
+    assert mask.any(1).tolist() == [False, False, True]
+    ids, _ = tower.tokenize(["bleeding in the macula. " * 50_000])
+    assert ids.shape == (1, 64)
 
 
 @torch.no_grad()

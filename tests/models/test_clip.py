@@ -145,3 +145,12 @@ def test_pictures_are_fitted_as_released():
     card = models.card("clip.large_14_336")
     assert (card.input.size, card.input.fit, card.input.resample) == (336, "center", "bicubic")
     assert card.input.mean[0] == pytest.approx(0.48145466)
+
+
+def test_adapters_sit_on_attention_too():
+    from fundusion.layers.lora import add_lora
+
+    adapted = add_lora(models.create("clip.test"), rank=2)
+    names = {n for n, p in adapted.named_parameters() if p.requires_grad}
+    assert any("text_model" in n and "q_proj" in n for n in names)
+    assert any("vision_model" in n and "v_proj" in n for n in names)

@@ -27,6 +27,8 @@ def folder(golden_root, detfill, tmp_path_factory):
     state = _filled(golden_root, "flair/manifest_tiny", detfill)
     state["logit_scale"] = torch.tensor(2.6592600)
     save_file(state, path / "model.safetensors")
+    # The settings of the hub repository say how its own program is called.
+    (path / "config.json").write_text('{"bert_type": "emilyalsentzer/Bio_ClinicalBERT", "norm_features": true}', "utf-8")
     return path
 
 
@@ -93,7 +95,8 @@ def test_a_tokenizer_beside_the_weights_is_used(folder, tmp_path, golden_root, o
     import json
     import shutil
 
-    shutil.copy(folder / "model.safetensors", tmp_path)
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(folder / name, tmp_path)
     facts = json.loads((golden_root / "flair" / "tiny.json").read_text("utf-8"))
     (tmp_path / "vocab.txt").write_text("\n".join(facts["vocab"]), "utf-8")
     prompts = [f"A fundus photograph of {t}" for t in facts["texts"]]

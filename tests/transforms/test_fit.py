@@ -48,6 +48,16 @@ def test_center_equals_the_processor_of_transformers(generator):
     assert np.abs(model_input(pixels, base) - expected).max() < 1e-5
 
 
+def test_stretch_equals_the_processor_of_transformers(generator):
+    transformers = pytest.importorskip("transformers")
+    pixels = generator.integers(0, 256, (300, 421, 3), dtype=np.uint8)
+    processor = transformers.ViTImageProcessorPil(
+        size={"height": 224, "width": 224}, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    expected = processor(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0]
+    assert np.abs(model_input(pixels, models.card("retizero.retrieval").input) - expected).max() < 1e-5
+
+
 def test_li_threshold_equals_the_reference_library(generator):
     filters = pytest.importorskip("skimage.filters")
     for low, high in ((0, 256), (3, 40), (200, 202)):

@@ -121,8 +121,9 @@ class ImageTextModel(nn.Module):
         return self.text_tower().encode_text(ids, mask)
 
     def align_images(self, images: Tensor) -> Tensor:
-        """Return unit vectors `(B, D)` of normalised images `(B, 3, H, W)`."""
-        return self.vision_model.projection_head_vision(self.encode(images).pooled)
+        """Return unit vectors `(B, D)` of normalised images `(B, 3, H, W)`, or of pooled features `(B, E)` kept from before."""
+        pooled = images if images.ndim == 2 else self.encode(images).pooled
+        return self.vision_model.projection_head_vision(pooled)
 
     def align_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors `(B, D)` of token ids."""

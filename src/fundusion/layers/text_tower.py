@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,7 @@ class TextTower(nn.Module):
                 hint="Weights do not hold one. Build the model with tokenizer=FOLDER, one with vocab.txt or tokenizer.json, "
                 "or tokenizer='hub:emilyalsentzer/Bio_ClinicalBERT'.",
             )
-        made = self._tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        blank = torch.tensor([not t.strip() for t in texts])
-        return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+        return tokens_of(self._tokenizer, texts, self.max_tokens)
 
     def save_words(self, folder: str | Path) -> None:
         """Write the tokenizer and the sizes of the body, so that a saved network reads words on another machine."""
@@ -123,6 +122,28 @@ class TextTower(nn.Module):
         else:
             pooled = (tokens * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
         return Features(pooled=pooled, tokens=tokens, token_mask=mask)
+
+
+def tokens_of(tokenizer: Any, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Return ids `(B, T)` and mask `(B, T)` of texts cut at `max_tokens`; a text without a visible character has an empty mask."""
+    shown = [visible(t) for t in texts]
+    made = tokenizer(shown, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+    blank = torch.tensor([not t.strip() for t in shown])
+    return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+
+
+def visible(text: str) -> str:
+    """Return a text without characters that cannot be seen: zero width, direction of writing, control.
+
+    BERT's own tokenizer drops them; CLIP's does not, and reads two texts that look the same as different ones.
+
+    Example:
+        >>> visible("dru\\u200bsen\\u202e, \\x00mild")
+        'drusen, mild'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in text if c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 def bert_body(sizes: Mapping[str, int], *, pooler: bool = False) -> nn.Module:
@@ -190,10 +211,14 @@ def read_tokenizer(source: str | Path) -> Any:
             code="model.tokenizer",
             hint="Give a folder with vocab.txt or tokenizer.json, or hub:owner/name to download.",
         )
-    settings = ("tokenizer.json", "tokenizer_config.json", "config.json")
-    if not any((folder / n).is_file() for n in settings):
-        words = (folder / "vocab.txt").read_text("utf-8").splitlines()
-        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True)
+    settings = _settings(folder / "tokenizer_config.json")
+    is_bert = str(settings.get("tokenizer_class", "Bert")).startswith("Bert")
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file() and is_bert:
+        # Lines end at line feeds only: some words of multilingual lists are other separators.
+        words = (folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
+        rules = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+        chosen = {"do_lower_case": True} | {k: settings[k] for k in rules if k in settings}
+        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, **chosen)
     return transformers.AutoTokenizer.from_pretrained(name, local_files_only=True)
 
 
@@ -213,12 +238,17 @@ def write_words(folder: str | Path, tokenizer: Any, config: Any) -> None:
 def sizes_beside(tokenizer: str | Path | None) -> dict[str, int]:
     """Return the sizes of the BERT that are written beside a tokenizer; nothing where there are none."""
     file = Path(tokenizer) / "config.json" if tokenizer and not str(tokenizer).startswith("hub:") else None
-    if file is None or not file.is_file():
+    if file is None:
         return {}
-    settings = json.loads(file.read_text("utf-8"))
+    settings = _settings(file)
     if settings.get("model_type") != "bert":
         return {}
     return {k: int(settings[k]) for k in CLINICAL if k in settings}
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Return a file of settings; nothing where there is none."""
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -37,8 +37,9 @@ def _card(title: str, *, released: bool) -> Card:
         training_data=("38 open sets, 288,307 photographs; not MESSIDOR, FIVES, REFUGE, ACRIMA, DeepDRiD, MMAC",)
         if released
         else (),
-        notes="Prompt: A fundus photograph of [finding]. Longer texts than 77 tokens are cut.",
+        notes="Longer texts than 77 tokens are cut.",
         strides=(4, 8, 16, 32),
+        facts={"prompt": "A fundus photograph of {}"},
     )
 
 

@@ -82,6 +82,7 @@ def _card(title: str, *, released: bool) -> Card:
         notes="The texts and captions of MM-Retinal have no stated terms; none is part of this package. "
         "Longer texts than 256 tokens are cut.",
         strides=(4, 8, 16, 32),
+        facts={"prompt": "A fundus photograph of {}"},
     )  # fmt: skip
 
 

@@ -215,8 +215,9 @@ def _card(title: str, *, roles: frozenset[str] = _ALIGN, pixels: ImageInput = _I
         if released
         else (),
         obtain=_OBTAIN if released else "",
-        notes="Prompt: A fundus photograph of [finding]. Zero-shot, retrieval and fine-tuning read different features of the same weights.",
+        notes="Zero-shot, retrieval and fine-tuning read different features of the same weights.",
         strides=(4, 8, 16),
+        facts={"prompt": "A fundus photograph of {}"},
     )
 
 
