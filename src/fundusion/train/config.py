@@ -8,12 +8,14 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..core.errors import InvalidInput, ReadError
 from ..core.tasks import STANDARD_TASKS, Task
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -252,6 +254,21 @@ def load_config(path: str | Path, *, encoder: str | None = None, device: str | N
         ReadError: No such file.
         InvalidInput: Not TOML, or a key or value that is not known, with the closest known one.
     """
+    value = load_toml(path)
+    if encoder is not None:
+        value.setdefault("network", {})["encoder"] = encoder
+    if device is not None:
+        value.setdefault("train", {})["device"] = device
+    return parse_config(value, name=Path(path).name)
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """Return the content of a TOML file; the paths of its data section are made relative to the file.
+
+    Raises:
+        ReadError: No such file.
+        InvalidInput: Not TOML.
+    """
     source = Path(path)
     try:
         value = tomllib.loads(source.read_text("utf-8"))
@@ -261,27 +278,28 @@ def load_config(path: str | Path, *, encoder: str | None = None, device: str | N
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{source.name!r} is no TOML: {error}.", code="config.syntax") from error
-    if encoder is not None:
-        value.setdefault("network", {})["encoder"] = encoder
-    if device is not None:
-        value.setdefault("train", {})["device"] = device
     for key in ("manifest", "columns", "root", "cache"):
         given = value.get("data", {}).get(key)
         if given:
             value["data"][key] = str((source.parent / given).absolute() if not Path(given).is_absolute() else given)
-    return parse_config(value, name=source.name)
+    return value
 
 
 def parse_config(value: dict[str, Any], *, name: str = "configuration") -> TrainConfig:
     """Return the configuration of a mapping; errors name file, key and the closest known key."""
+    return parse_as(TrainConfig, value, name=name)
+
+
+def parse_as(kind: type[Model], value: dict[str, Any], *, name: str = "configuration") -> Model:
+    """Return a mapping as a configuration of some kind; errors name file, key and the closest known key."""
     try:
-        return TrainConfig.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
         hint = ""
         if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"])
+            known = _known_keys(kind, first["loc"])
             close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
             hint = (f"Did you mean {close[0]!r}? " if close else "") + f"Known here: {', '.join(known)}."
             words = "is not known"
@@ -290,8 +308,8 @@ def parse_config(value: dict[str, Any], *, name: str = "configuration") -> Train
         raise InvalidInput(f"{name}: {where}: {words}.", code="config.invalid", hint=hint) from error
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    section: Any = TrainConfig
+def _known_keys(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    section: Any = kind
     for part in location[:-1]:
         fields = getattr(section, "model_fields", {})
         if part in fields:

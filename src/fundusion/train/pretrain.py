@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -24,9 +23,9 @@ from ..core.registry import ImageInput, models, objectives
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
-from .checkpoint import load_checkpoint
 from .config import FitConfig
 from .data import PreparedSet, prepare_set
+from .estimate import estimate
 from .loop import RunResult, fit
 from .pretrain_steps import IBOTStep, MAEStep, MultiMAEStep, PretrainStep, picture_grid
 from .run import Reporter
@@ -179,6 +178,10 @@ class PretrainRun:
         (self.folder / "pictures").mkdir(exist_ok=True)
         write_bytes(self.folder / "pictures" / f"epoch-{epoch:04d}.png", stream.getvalue())
 
+    def probe(self) -> PretrainRun:
+        """Return the run with a copy of everything that changes, to measure on."""
+        return replace(self, system=copy.deepcopy(self.system), _step=None)
+
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: weight decay on matrices only."""
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
@@ -306,63 +309,6 @@ def _held_out(data: PreparedSet, fraction: float, seed: int) -> npt.NDArray[np.b
     """Return which studies are never trained on; among few patients, where the share takes nobody, those of one patient."""
     places = np.asarray([position_of(g, seed=seed) for g in data.groups])
     return places < fraction if (places < fraction).any() else places == places.min()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Time a run will take, measured on this machine before it starts.
-
-    Args:
-        steps: Steps that are left.
-        seconds: Of one step: smallest, middle, largest of those measured.
-    """
-
-    steps: int
-    seconds: tuple[float, float, float]
-
-    def __str__(self) -> str:
-        low, middle, high = (_clock(s * self.steps) for s in self.seconds)
-        return (
-            f"about {middle} for {self.steps} steps ({low} to {high}; measured: {self.seconds[1]:.2f} s a step). "
-            "Validation and pictures come on top."
-        )
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 1:
-        return "a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def estimate(run: PretrainRun, *, trials: int = 3) -> Estimate:
-    """Return the time that is left, from real steps on a copy of everything: nothing of the run changes."""
-    settings = run.settings
-    probe = PretrainRun(
-        folder=run.folder, config=run.config, system=copy.deepcopy(run.system).to(settings.device), inputs=run.inputs,
-        data=run.data, training=run.training, held_out=run.held_out, studies=run.studies,
-    )  # fmt: skip
-    step, rows = probe.step(), run.training[: settings.batch_size]
-    optimizer = torch.optim.AdamW(probe.groups(), lr=1e-6)
-    times = []
-    precision = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    for i in range(trials + 1):
-        began = time.monotonic()
-        for _ in range(settings.accumulate):
-            with torch.autocast(settings.device.partition(":")[0], precision, enabled=settings.precision == "bf16"):
-                loss = step.loss(step.batch(rows, i, None).to(settings.device), i)
-            loss.total.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        times.append(time.monotonic() - began)
-    # The first one also loads kernels.
-    measured = sorted(times[1:])
-    per_epoch = len(run.training) // settings.batch_size // settings.accumulate
-    known = load_checkpoint(run.folder)
-    done = int(known[0]["step"]) if known else 0
-    steps = max(0, per_epoch * len(settings.plan) - done)
-    return Estimate(steps=steps, seconds=(measured[0], measured[len(measured) // 2], measured[-1]))
 
 
 def pretrain(
