@@ -104,6 +104,9 @@ class MultimodalNetwork(nn.Module):
             more = {"schema": spec.table} if modality == TABLE else {}
             chosen = {k: v for k, v in options.items() if k not in _INPUT_OPTIONS}
             encoder = models.create(name, **_pretrained(chosen, name), **more)
+            if "align" in card.roles:
+                # Fusion reads one tower; the other one and the projections would be weights that nothing trains.
+                encoder = encoder.text_tower() if modality == TEXT else encoder.image_tower()
             self.encoders[modality] = encoder
             if getattr(encoder, "weights_record", None):
                 self.origins[modality] = {"model": name, **encoder.weights_record}

@@ -49,7 +49,7 @@ class Card:
 
     Args:
         title: Words for a list.
-        roles: Verbs: "encode", "encode_text", "encode_table", "segment", "generate", "measure"; empty for non-models.
+        roles: Verbs: "encode", "encode_text", "encode_table", "align", "segment", "generate", "measure"; empty for non-models.
         modalities: What it reads; empty means any.
         input: Pixels it wants, for image encoders.
         paper: DOI or arXiv id, or why there is none.
