@@ -35,7 +35,7 @@ def embed_texts(aligner: Aligner, texts: Sequence[str], *, device: str | torch.d
         InvalidInput: No text, or one that has no tokens (`text.empty`); an aligner that gave a number that is not finite.
     """
     _check(texts)
-    ids, mask = _tokens(aligner, list(texts))
+    _, mask = _tokens(aligner, list(texts))
     lengths = mask.sum(1)
     if not bool((lengths > 0).all()):
         raise InvalidInput("a text has no tokens.", code="text.empty", hint="Write a word or a sentence.")

@@ -1,0 +1,283 @@
+"""`zeroshot`: ask pictures a question in words; `ground`: show where a picture is like a phrase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .screen import fail, print_error, progress, say, table
+
+_MODEL = typer.Option(help="Image-text model: a name, a family such as flair, or a run folder of pretrain.")
+_WEIGHTS = typer.Option(help="File, folder, published, hub:owner/name; fresh for random ones, to try the command.")
+_TOKENIZER = typer.Option(help="Folder or hub id of the words of the text encoder.")
+_OPTION = typer.Option("--option", help="Of the model, NAME=VALUE; may be repeated.")
+_KNOWLEDGE = typer.Option(help="File of findings instead of the one inside; see `fundusion knowledge`.")
+_LANGUAGE = typer.Option(help="Of the prompts: en or zh.")
+_DEVICE = typer.Option(help="cpu, cuda, ...")
+_DEBUG = typer.Option("--debug", help="Show the full trace of an internal error.")
+
+
+def zeroshot(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders, DICOM, or a table of studies.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; created.")],
+    model: Annotated[str, _MODEL],
+    labels: Annotated[
+        str | None, typer.Option(help='Labels with commas; "label = words | words" asks in your own words.')
+    ] = None,
+    label_set: Annotated[str | None, typer.Option("--set", help="Labels by name: odir, icdr, rfmid, ...")] = None,
+    several: Annotated[bool, typer.Option("--several", help="Any number of --labels may hold.")] = False,
+    known_only: Annotated[bool, typer.Option("--known-only", help="Refuse labels that are no known finding.")] = False,
+    weights: Annotated[str | None, _WEIGHTS] = None,
+    tokenizer: Annotated[str | None, _TOKENIZER] = None,
+    option: Annotated[list[str] | None, _OPTION] = None,
+    knowledge: Annotated[Path | None, _KNOWLEDGE] = None,
+    language: Annotated[str, _LANGUAGE] = "en",
+    prompts: Annotated[
+        str, typer.Option(help="prompt (name and definitions), names, definitions, or label (as it is typed).")
+    ] = "prompt",
+    template: Annotated[
+        list[str] | None, typer.Option(help="Sentence with {finding}; may be repeated. The model's modality without.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Table or public set of labelled eyes: calibrate, and make prediction sets.")
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="calibration.json of an earlier run.")] = None,
+    coverage: Annotated[
+        float, typer.Option(help="Share of eyes whose prediction set holds the truth; 0 makes no sets.")
+    ] = 0.9,
+    eyes: Annotated[int | None, typer.Option(min=1, help="Most labelled eyes that --calibrate uses.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Column of the labels in --calibrate; that of the set without.")
+    ] = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Mean of a picture and its mirror image.")] = False,
+    calls: Annotated[
+        str, typer.Option(help="alone, class or together: texts that are tokenised in one call; see the guide.")
+    ] = "alone",
+    renormalise: Annotated[
+        bool, typer.Option("--renormalise", help="Bring the mean of several prompts to length one.")
+    ] = False,
+    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Refuse pictures that cannot be judged.")] = True,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read files; 0 reads in this one.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Studies per forward pass.")] = 16,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")] = True,
+    columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")] = None,
+    modality: Annotated[str, typer.Option(help="What loose pictures are.")] = "cfp",
+    device: Annotated[str, _DEVICE] = "cpu",
+    debug: Annotated[bool, _DEBUG] = False,
+) -> None:
+    """Ask pictures a question in words, without training.
+
+    Every study ends ok, rejected with a reason, or pending after an interruption; the same command goes on. Numbers are not
+    probabilities of disease until they are calibrated on labelled eyes.
+
+    Examples:
+
+      fundusion zeroshot photographs/ --labels "normal fundus, macular hole, glaucoma" --model flair --weights published --tokenizer words/ --out asked
+
+      fundusion zeroshot clinic.csv --set odir --model run --calibrate labelled.csv --out asked
+    """
+    try:
+        code = _zeroshot(
+            inputs, out, model=model, labels=labels, label_set=label_set, several=several, known_only=known_only,
+            weights=weights, tokenizer=tokenizer, option=option, knowledge=knowledge, language=language, prompts=prompts,
+            template=template, calibrate=calibrate, calibration=calibration, coverage=coverage, eyes=eyes, task=task,
+            mirror=mirror, calls=calls, renormalise=renormalise, gate=gate, workers=workers, batch_size=batch_size,
+            resume=resume, columns=columns, root=root, modality=modality, device=device,
+        )  # fmt: skip
+    except Exception as error:
+        if debug:
+            raise
+        raise typer.Exit(fail(error)) from None
+    raise typer.Exit(code)
+
+
+def _zeroshot(inputs: list[Path], out: Path, **o: Any) -> int:
+    from ..batch.run import analyze as run
+    from ..datasets.folder import discover
+    from ..train.aligners import load_aligner
+    from ..zeroshot import Fit, ZeroShot
+
+    question = _question(**o)
+    for note in question.notes:
+        print_error(f"note: {note}")
+    found = discover(inputs, columns=o["columns"], root=o["root"], modality=o["modality"])
+    for note in found.notes:
+        print_error(f"note: {note}")
+    loaded = load_aligner(
+        o["model"], weights=o["weights"], tokenizer=o["tokenizer"], options=options_of(o["option"]), device=o["device"]
+    )
+    how = {k: o[k] for k in ("gate", "mirror", "calls", "renormalise", "device")}
+    asked = ZeroShot(loaded, question, **how)
+    fit = _fit(asked, **o)
+    if fit is not None:
+        asked = ZeroShot(loaded, question, fit=fit, **how)
+    with progress("studies") as show:
+        summary = run(
+            found, out, pipeline=asked, workers=o["workers"], batch_size=o["batch_size"], resume=o["resume"],
+            report=False, progress=show,
+        )  # fmt: skip
+    if isinstance(fit, Fit):
+        fit.save(summary.folder / "calibration.json")
+    _show(summary, question, fit)
+    return int(summary.exit_code)
+
+
+def _question(**o: Any) -> Any:
+    from dataclasses import replace
+
+    from ..core.errors import InvalidInput
+    from ..knowledge import Knowledge
+    from ..knowledge.questions import prompts_of_labels, prompts_of_set
+
+    known = Knowledge.read(o["knowledge"])
+    if (o["labels"] is None) == (o["label_set"] is None):
+        raise InvalidInput(
+            "give either --labels or --set.", code="config.labels", hint=f"Sets: {', '.join(known.sets) or 'none'}."
+        )
+    common = {"language": o["language"], "kind": o["prompts"]}
+    if o["label_set"] is not None:
+        made = prompts_of_set(known, o["label_set"], template=o["template"], **common)
+    else:
+        template = o["template"] or (o["modality"] if o["modality"] in ("oct", "ffa") else "cfp")
+        made = prompts_of_labels(
+            known, o["labels"], template=template, several=o["several"], known_only=o["known_only"], **common
+        )
+        made = replace(made, modality=o["modality"])
+    return replace(made, label_in_tables=o["task"]) if o["task"] else made
+
+
+def _fit(asked: Any, **o: Any) -> Any:
+    """Return the calibration that was asked for, or None."""
+    from ..core.errors import InvalidInput
+    from ..datasets.folder import discover
+    from ..zeroshot import Fit, fit_zeroshot
+
+    if o["calibrate"] is not None and o["calibration"] is not None:
+        raise InvalidInput("give either --calibrate or --calibration.", code="config.calibration")
+    if not 0 <= o["coverage"] < 1:
+        raise InvalidInput(f"--coverage {o['coverage']} is not between 0 and 1.", code="config.coverage")
+    if o["calibration"] is not None:
+        return Fit.load(o["calibration"])
+    if o["calibrate"] is None:
+        return None
+    records = list(discover([o["calibrate"]], columns=o["columns"], root=o["root"], modality=o["modality"]))
+    name = asked.question.label_in_tables
+    labelled = [r for r in records if r.labels.get(name) is not None]
+    if labelled and o["eyes"]:
+        from ..datasets._splits import position_of
+
+        # Patients in an order of their own, so that the first of a table are nothing special.
+        labelled = sorted(labelled, key=lambda r: (position_of(r.group, seed=7), r.study_id))[: o["eyes"]]
+    with progress("labelled eyes") as show:
+        return fit_zeroshot(asked, labelled or records, coverage=o["coverage"] or None, progress=show)
+
+
+def _show(summary: Any, question: Any, fit: Any, *, limit: int = 14) -> None:
+    from ..batch.outputs import read_results
+
+    rows = read_results(summary.folder)
+    shown = []
+    for row in rows[:limit]:
+        said = row["predictions"].get(question.name)
+        if said is None:
+            shown.append((row["study_id"], row["status"], row["message"], ""))
+            continue
+        top = sorted(said["probabilities"].items(), key=lambda item: -item[1])[:3]
+        kept = said.get("prediction_set")
+        words = ", ".join(f"{_title(question, k)} {p:.2f}" for k, p in top)
+        shown.append((row["study_id"], row["status"], words, "" if kept is None else ", ".join(kept) or "none fits"))
+    heads = ("study", "status", "answer", "prediction set")
+    table(shown if fit is not None else [r[:3] for r in shown], heads if fit is not None else heads[:3])
+    if len(rows) > limit:
+        say(f"... and {len(rows) - limit} more")
+    counts = summary.counts
+    say()
+    say(
+        f"{counts['total']} studies: {counts['ok']} answered, {counts['rejected']} rejected, {counts['pending']} pending"
+    )
+    for code, number in summary.codes.items():
+        say(f"  {number} x {code}")
+    if fit is None:
+        say("Not calibrated: these numbers order eyes, they are no probabilities. --calibrate TABLE makes them some.")
+    else:
+        facts = fit.facts
+        area = "undefined" if facts["macro_auroc"] is None else f"{facts['macro_auroc']:.3f}"
+        say(f"Calibrated on {facts['eyes']} eyes of {facts['patients']} patients (macro AUROC on them {area}).")
+    say(f"Results:  {summary.folder / 'results.jsonl'}, {summary.folder / 'summary.csv'}")
+    say("Not a medical device. For research and education only.")
+
+
+def _title(question: Any, label: str) -> str:
+    return str(question.task.titles.get(label, label))
+
+
+def options_of(given: list[str] | None) -> dict[str, Any]:
+    """Return options of a model as they are typed; numbers become numbers.
+
+    Raises:
+        InvalidInput: One without "=".
+
+    Example:
+        >>> options_of(["pooling=mean_with_padding", "max_tokens=64"])
+        {'pooling': 'mean_with_padding', 'max_tokens': 64}
+    """
+    from ..core.errors import InvalidInput
+
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InvalidInput(f"--option {text!r} is not NAME=VALUE.", code="config.option")
+        words = value.strip()
+        found[name.strip()] = (
+            int(words) if words.lstrip("-").isdigit() else {"true": True, "false": False}.get(words, words)
+        )
+    return found
+
+
+def ground(
+    image: Annotated[Path, typer.Argument(help="One picture.")],
+    phrase: Annotated[str, typer.Argument(help="A finding or words of your own.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG: the picture with the map over it.")],
+    model: Annotated[str, _MODEL],
+    weights: Annotated[str | None, _WEIGHTS] = None,
+    tokenizer: Annotated[str | None, _TOKENIZER] = None,
+    option: Annotated[list[str] | None, _OPTION] = None,
+    against: Annotated[str | None, typer.Option(help="Show where the phrase fits better than this one.")] = None,
+    method: Annotated[
+        str, typer.Option(help="map (projected feature map) or occlusion (what changes when a part is hidden).")
+    ] = "map",
+    knowledge: Annotated[Path | None, _KNOWLEDGE] = None,
+    language: Annotated[str, _LANGUAGE] = "en",
+    modality: Annotated[str, typer.Option(help="What the picture is.")] = "cfp",
+    device: Annotated[str, _DEVICE] = "cpu",
+    debug: Annotated[bool, _DEBUG] = False,
+) -> None:
+    """Show where a picture is like a phrase: a map of similarities over it, and their range.
+
+    Example:
+
+      fundusion ground eye.jpg "hard exudates" --model run --out exudates.png
+    """
+    try:
+        from ..zeroshot.pictures import ground_picture
+
+        found = ground_picture(
+            image, phrase, out, model=model, weights=weights, tokenizer=tokenizer, options=options_of(option),
+            against=against, method=method, knowledge=knowledge, language=language, modality=modality, device=device,
+        )  # fmt: skip
+    except Exception as error:
+        if debug:
+            raise
+        raise typer.Exit(fail(error)) from None
+    say(f"Whole picture: {found.overall:+.3f}; places: {found.low:+.3f} to {found.high:+.3f} ({found.kind})")
+    if found.is_flat:
+        say("The map is flat: no place is more like the phrase than another.")
+    say(f"Open:     {out.absolute()}")
