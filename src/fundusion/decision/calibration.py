@@ -208,3 +208,54 @@ def _fit_temperature(z: Array, y: Array) -> Calibration:
     fine = np.linspace(best - 0.1, best + 0.1, 41)
     scale = float(np.exp(fine[int(np.argmin([loss(g) for g in fine]))]))
     return Calibration(scale=(scale,) * count, bias=(0.0,) * count, n=len(y))
+
+
+def fit_vector_scaling(logits: npt.ArrayLike, targets: npt.ArrayLike, *, ridge: float = 1.0) -> Calibration:
+    """Return one scale and a bias per class of a softmax, from few eyes.
+
+    The scale is pulled to one and the biases to zero, so that no eyes change nothing and a few eyes move the level of a class more easily
+    than its order.
+
+    Args:
+        logits: `(n, K)`.
+        targets: `(n,)` class index; NaN means not annotated.
+        ridge: Pull, in eyes.
+
+    Source:
+        Vector scaling, Guo et al. 2017, arXiv:1706.04599, with one scale for all classes.
+
+    Example:
+        >>> fit_vector_scaling(np.zeros((0, 3)), []).bias
+        (0.0, 0.0, 0.0)
+    """
+    z, y = np.atleast_2d(np.asarray(logits, np.float64)), np.asarray(targets, np.float64)
+    known = ~np.isnan(y)
+    z, y = z[known], y[known].astype(int)
+    count = z.shape[1]
+    hot = np.eye(count)[y]
+    theta, start = np.zeros(count + 1), np.zeros(count + 1)
+    theta[0] = start[0] = 1.0
+
+    def loss(t: Array) -> float:
+        p = softmax(z * t[0] + t[1:])
+        fit = -np.log(np.maximum(p[np.arange(len(y)), y], 1e-300)).sum()
+        return float(fit + 0.5 * ridge * ((t - start) ** 2).sum())
+
+    for _ in range(100):
+        p = softmax(z * theta[0] + theta[1:])
+        # Design of row i and class k: (z_ik, e_k); the Hessian is the covariance of the design under p.
+        mean = np.concatenate([(p * z).sum(1, keepdims=True), p], 1)
+        gradient = np.concatenate([[((p - hot) * z).sum()], (p - hot).sum(0)]) + ridge * (theta - start)
+        hessian = np.zeros((count + 1, count + 1))
+        hessian[0, 0] = (p * z * z).sum()
+        hessian[0, 1:] = hessian[1:, 0] = (p * z).sum(0)
+        hessian[1:, 1:] = np.diag(p.sum(0))
+        hessian -= mean.T @ mean
+        step = np.linalg.solve(hessian + ridge * np.eye(count + 1), gradient)
+        while loss(theta - step) > loss(theta) + 1e-12 and np.abs(step).max() > 1e-10:
+            step = step / 2
+        theta = theta - step
+        theta[0] = max(theta[0], 0.0)
+        if np.abs(step).max() < 1e-8:
+            break
+    return Calibration(scale=(float(theta[0]),) * count, bias=tuple(float(b) for b in theta[1:]), n=len(y))

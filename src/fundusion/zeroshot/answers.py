@@ -281,7 +281,7 @@ def _log_mean_exp(x: Array) -> Array:
 
 
 def _chunks(pictures: npt.NDArray[np.uint8], size: int) -> list[npt.NDArray[np.uint8]]:
-    return [np.ascontiguousarray(pictures[i : i + size]) for i in range(0, len(pictures), size)]
+    return [np.array(pictures[i : i + size]) for i in range(0, len(pictures), size)]
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..core.errors import FundusionError, InvalidInput, ReadError
 from ..core.study import StudyRecord
 from ..core.tasks import Task
 from ..datasets._splits import position_of
-from ..decision.calibration import Calibration, fit_calibration
+from ..decision.calibration import Calibration, fit_calibration, fit_vector_scaling
 from ..decision.conformal import Conformal, fit_conformal, least_eyes
 from ..decision.operating_point import fit_thresholds
 from ..metrics.classification import Undefined, auroc, macro
@@ -138,7 +138,7 @@ def fit_zeroshot(
         if first.all() or not first.any():
             # One side would be empty; the sets then keep every label, and say so by their counts.
             first[:] = True
-    calibration = fit_calibration(task, logits[first], targets[first])
+    calibration = calibrate(task, logits[first], targets[first])
     p = calibration.apply(task, logits)
     conformal = None
     if coverage is not None:
@@ -162,6 +162,21 @@ def fit_zeroshot(
         conformal=conformal,
         facts=facts,
     )
+
+
+def calibrate(task: Task, logits: Array, targets: Array) -> Calibration:
+    """Return the calibration of few eyes: levels and one scale of exclusive labels, level and scale of each other label.
+
+    A label with ten eyes that all have it is not certain: 0 and 1 are taken for the rates that one more eye of each kind would give.
+
+    Source:
+        Platt 1999, section 2.2: targets (n1 + 1) / (n1 + 2) and 1 / (n0 + 2).
+    """
+    if task.kind == "multiclass":
+        return fit_vector_scaling(logits, targets)
+    ones, zeros = (targets == 1).sum(0), (targets == 0).sum(0)
+    smooth = np.where(targets == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+    return fit_calibration(task, logits, np.where(np.isnan(targets), np.nan, smooth))
 
 
 def labelled_logits(

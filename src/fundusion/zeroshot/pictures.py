@@ -38,8 +38,9 @@ class Grounding:
     """A map of similarities over a picture.
 
     Args:
-        heat: float32 `(H, W)` in [0, 1] over the picture, 1 at the place that is most like the phrase; zero where it is flat.
-        low: Least similarity of a place.
+        heat: float32 `(H, W)` in [0, 1] over the picture: 1 at the place that is most like the phrase, 0 from the middle place (median)
+            downwards, outside the field of view, and everywhere on a flat map.
+        low: Least similarity of a place in the field of view.
         high: Greatest.
         overall: Of the whole picture.
         kind: What the numbers are.
@@ -111,7 +112,10 @@ def ground_picture(
         )
     source = taken.study.images[modality][0]
     whole = source.full_shape or source.planes()[0].shape[:2]
-    found = ground_prepared(loaded, prepared[0], whole, text, method=method, device=device)
+    (field,) = taken.fields[modality]
+    found = ground_prepared(
+        loaded, prepared[0], text, shape=whole, field=field.mask(whole) if field else None, method=method, device=device
+    )
     shown = _scaled(source.planes()[0])
     heat = cv2.resize(found.heat, (shown.shape[1], shown.shape[0]), interpolation=cv2.INTER_LINEAR)
     _, coded = cv2.imencode(".png", overlay(shown, heat)[..., ::-1])
@@ -123,9 +127,10 @@ def ground_picture(
 def ground_prepared(
     loaded: LoadedAligner,
     picture: PreparedImage,
-    shape: tuple[int, ...],
     text: Tensor,
     *,
+    shape: tuple[int, ...],
+    field: npt.NDArray[np.bool_] | None = None,
     method: str = "map",
     device: str = "cpu",
 ) -> Grounding:
@@ -134,19 +139,25 @@ def ground_prepared(
     Args:
         loaded: The model.
         picture: As the model reads it.
-        shape: `(H, W)` of the original.
         text: `(D,)`.
+        shape: `(H, W)` of the original.
+        field: bool `(H, W)`, what of the original shows the eye; None is all. The black around it is like no phrase and sets no range.
         method: "map" or "occlusion".
         device: Where the model is.
     """
-    images = normalise_images(torch.from_numpy(picture.pixels[None]), loaded.wanted).to(device)
+    images = normalise_images(torch.from_numpy(np.array(picture.pixels[None])), loaded.wanted).to(device)
     text = text.to(device)
     places = similarity_map(loaded.model, images, text, method=method)[0].numpy(force=True)
     with torch.no_grad():
         overall = float(loaded.model.align_images(images)[0].float() @ text)
-    low, high = float(places.min()), float(places.max())
-    scaled = (places - low) / (high - low) if high - low >= FLAT else np.zeros_like(places)
-    heat = np.clip(map_to_original(scaled.astype(np.float32), picture, shape), 0, 1)
+    placed = map_to_original(places, picture, shape)
+    inside = map_to_original(np.ones_like(places), picture, shape) > 0.99
+    if field is not None and bool((inside & field).any()):
+        inside &= field
+    low, middle, high = (float(np.quantile(placed[inside], q)) for q in (0, 0.5, 1))
+    heat = np.zeros(shape[:2], np.float32)
+    if high - low >= FLAT:
+        heat[inside] = np.clip((placed[inside] - middle) / max(high - middle, 1e-12), 0, 1)
     kind = "cosine of a place" if method == "map" else "fall of the cosine when the place is hidden"
     return Grounding(heat=heat, low=low, high=high, overall=overall, kind=kind)
 
