@@ -15,7 +15,11 @@ def adapt(
     manifest: Annotated[Path, typer.Argument(help="Table of studies with labels, or a public set as downloaded.")],
     *,
     protocol: Annotated[
-        str, typer.Option(help="linear, knn, attentive, finetune, lora, bitfit; several with commas.")
+        str,
+        typer.Option(
+            help="linear, knn, attentive, finetune, lora, bitfit; of an image-text model also zeroshot, logistic, clip_adapter, "
+            "tip_adapter, tip_adapter_f; several with commas."
+        ),
     ] = "linear",
     task: Annotated[str, typer.Option(help="Label to learn; one of several exclusive ones.")] = "dr_grade",
     shots: Annotated[str, typer.Option(help="Studies per class, with commas; 'all' takes every one.")] = "1,5,10,all",
@@ -30,6 +34,25 @@ def adapt(
     layer_decay: Annotated[float, typer.Option(help="Of finetune: factor of the rate per layer.")] = 0.65,
     lora_rank: Annotated[int, typer.Option(min=1)] = 8,
     neighbours: Annotated[int, typer.Option(min=1, help="Of knn.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Of clip_adapter and tip_adapter_f, one picture a step.")] = 40,
+    tip_scales: Annotated[
+        str, typer.Option(help="released: predict with other scales than in training; consistent: with the same.")
+    ] = "released",
+    augmented_answers: Annotated[
+        bool, typer.Option("--augmented-answers", help="Answer randomly changed pictures, as released adapters do.")
+    ] = False,
+    probe_features: Annotated[
+        str, typer.Option(help="Of logistic: backbone (as the paper says) or projected (as the released script does).")
+    ] = "backbone",
+    split_rule: Annotated[
+        str, typer.Option(help="patients, or flair: divide pictures anew for every seed, a fifth each.")
+    ] = "patients",
+    label_set: Annotated[
+        str | None, typer.Option("--set", help="Set of labels whose texts are asked; that of the task without.")
+    ] = None,
+    knowledge: Annotated[Path | None, typer.Option(help="File of findings instead of the one inside.")] = None,
+    language: Annotated[str, typer.Option(help="Of the texts: en or zh.")] = "en",
+    tokenizer: Annotated[str | None, typer.Option(help="Folder or hub id of the words of an image-text model.")] = None,
     frozen_share: Annotated[float, typer.Option(help="First share of the steps that train the head only.")] = 0.0,
     cache: Annotated[Path | None, typer.Option(help="Folder for pictures and vectors.")] = None,
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns].")] = None,
@@ -43,6 +66,8 @@ def adapt(
 
       fundusion adapt vit.tiny eyes/manifest.csv --weights run --protocol linear,knn --shots 1,5,all --out adapted
 
+      fundusion adapt flair our_clinic.csv --weights published --tokenizer words --protocol clip_adapter,tip_adapter_f --out adapted
+
       fundusion adapt retfound.cfp our_clinic.csv --weights RETFound_cfp.safetensors --protocol lora --task referable --out adapted
     """
     try:
@@ -50,8 +75,9 @@ def adapt(
         from ..train.adapt import adapt as run
         from ..train.protocols import Settings
 
+        name = _model_name(model)
         page = run(
-            model,
+            name,
             list(discover([manifest], columns=columns, root=root, modality=modality)),
             out,
             task=task,
@@ -63,8 +89,12 @@ def adapt(
             options=None if image_size is None else {"image_size": image_size},
             settings=Settings(
                 steps=steps, batch_size=batch_size, learning_rate=learning_rate, layer_decay=layer_decay,
-                lora_rank=lora_rank, frozen_share=frozen_share, neighbours=neighbours, device=device,
+                lora_rank=lora_rank, frozen_share=frozen_share, neighbours=neighbours, device=device, epochs=epochs,
+                tip_scales=tip_scales, augmented_answers=augmented_answers, probe_features=probe_features,
             ),
+            prompts=_prompts(label_set, knowledge, language, task, modality),
+            tokenizer=tokenizer,
+            split_rule=split_rule,
             cache=None if cache is None else str(cache),
             reporter=progress,
         )  # fmt: skip
@@ -74,6 +104,29 @@ def adapt(
         raise typer.Exit(fail(error)) from None
     _show(page.parent / "adaptation.json")
     say(f"Open:     {page.absolute()}")
+
+
+def _model_name(model: str) -> str:
+    """Return the one image-text model that the name of a family means, else the name as it is."""
+    from ..core.registry import models
+    from ..train.aligners import aligner_name
+
+    return aligner_name(model) if model in models.families() and model not in models.names() else model
+
+
+def _prompts(label_set: str | None, knowledge: Path | None, language: str, task: str, modality: str) -> Any:
+    """Return the texts of the classes where the command names them, else None."""
+    if label_set is None and knowledge is None and language == "en":
+        return None
+    from ..core.tasks import STANDARD_TASKS
+    from ..knowledge import Knowledge
+    from ..knowledge.questions import prompts_of_set, prompts_of_task
+
+    known = Knowledge.read(knowledge)
+    if label_set is not None or task not in STANDARD_TASKS:
+        name = label_set or next((s.name for s in known.sets.values() if s.task == task), task)
+        return prompts_of_set(known, name, language=language)
+    return prompts_of_task(known, task, STANDARD_TASKS[task], language=language)
 
 
 def _shots(text: str) -> list[int | None]:

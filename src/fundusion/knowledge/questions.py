@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from ..core.errors import InvalidInput, UnknownName
@@ -164,6 +164,39 @@ def prompts_of_labels(
         label_in_tables=name,
         notes=tuple(notes),
     )
+
+
+def prompts_of_task(
+    knowledge: Knowledge,
+    name: str,
+    task: Task,
+    *,
+    language: str = "en",
+    kind: str = "prompt",
+    template: str | Sequence[str] | None = None,
+) -> PromptSet:
+    """Return the question of a task that tables already have labels for.
+
+    A set of the same name and labels gives the prompts; else the title of each label does, as a finding or in its own words.
+
+    Args:
+        knowledge: With sets.
+        name: Of the label in tables.
+        task: Whose labels are asked, in their order.
+        language: Of the prompts.
+        kind: One of `KINDS`.
+        template: As in `prompts_of_set`.
+    """
+    for chosen in knowledge.sets.values():
+        if chosen.task == name and tuple(chosen.labels) == task.labels:
+            return prompts_of_set(knowledge, chosen.name, language=language, kind=kind, template=template)
+    words = [task.title(label) for label in task.labels]
+    made = prompts_of_labels(
+        knowledge, words, language=language, kind=kind, template=template or "cfp", several=task.kind == "multilabel", name=name
+    )  # fmt: skip
+    texts = {label: made.prompts[word.strip()] for label, word in zip(task.labels, words, strict=True)}
+    found = {label: made.findings[word.strip()] for label, word in zip(task.labels, words, strict=True)}
+    return replace(made, task=task, prompts=texts, findings=found)
 
 
 def _label(
