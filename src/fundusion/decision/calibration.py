@@ -213,16 +213,16 @@ def _fit_temperature(z: Array, y: Array) -> Calibration:
 def fit_vector_scaling(logits: npt.ArrayLike, targets: npt.ArrayLike, *, ridge: float = 1.0) -> Calibration:
     """Return one scale and a bias per class of a softmax, from few eyes.
 
-    The scale is pulled to one and the biases to zero, so that no eyes change nothing and a few eyes move the level of a class more easily
-    than its order.
+    Classes count as if one more eye of each had been seen, so that three eyes of one class are not certainty; the scale is pulled to one.
+    No eyes change nothing.
 
     Args:
         logits: `(n, K)`.
         targets: `(n,)` class index; NaN means not annotated.
-        ridge: Pull, in eyes.
+        ridge: Pull of the scale, in eyes.
 
     Source:
-        Vector scaling, Guo et al. 2017, arXiv:1706.04599, with one scale for all classes.
+        Vector scaling, Guo et al. 2017, arXiv:1706.04599, with one scale for all classes; targets of few eyes after Platt 1999, section 2.2.
 
     Example:
         >>> fit_vector_scaling(np.zeros((0, 3)), []).bias
@@ -232,26 +232,26 @@ def fit_vector_scaling(logits: npt.ArrayLike, targets: npt.ArrayLike, *, ridge: 
     known = ~np.isnan(y)
     z, y = z[known], y[known].astype(int)
     count = z.shape[1]
-    hot = np.eye(count)[y]
-    theta, start = np.zeros(count + 1), np.zeros(count + 1)
-    theta[0] = start[0] = 1.0
+    wanted = (np.eye(count)[y] * len(y) + 1) / (len(y) + count)
+    start = np.concatenate([[1.0], np.zeros(count)])
+    # Biases are free but for a common part, which changes nothing.
+    penalty = np.concatenate([[ridge], np.full(count, 1e-3)])
 
     def loss(t: Array) -> float:
-        p = softmax(z * t[0] + t[1:])
-        fit = -np.log(np.maximum(p[np.arange(len(y)), y], 1e-300)).sum()
-        return float(fit + 0.5 * ridge * ((t - start) ** 2).sum())
+        scores = z * t[0] + t[1:]
+        top = scores.max(1, keepdims=True) if len(scores) else scores
+        logs = scores - top - np.log(np.exp(scores - top).sum(1, keepdims=True))
+        return float(-(wanted * logs).sum() + 0.5 * (penalty * (t - start) ** 2).sum())
 
+    theta = start.copy()
     for _ in range(100):
-        p = softmax(z * theta[0] + theta[1:])
-        # Design of row i and class k: (z_ik, e_k); the Hessian is the covariance of the design under p.
+        p = softmax(z * theta[0] + theta[1:]) if len(z) else z
+        gradient = np.concatenate([[((p - wanted) * z).sum()], (p - wanted).sum(0)]) + penalty * (theta - start)
+        # The Hessian is the covariance of the design (z of the class, the class) under p, summed over eyes.
         mean = np.concatenate([(p * z).sum(1, keepdims=True), p], 1)
-        gradient = np.concatenate([[((p - hot) * z).sum()], (p - hot).sum(0)]) + ridge * (theta - start)
-        hessian = np.zeros((count + 1, count + 1))
-        hessian[0, 0] = (p * z * z).sum()
+        hessian = np.diag(np.concatenate([[(p * z * z).sum()], p.sum(0)]))
         hessian[0, 1:] = hessian[1:, 0] = (p * z).sum(0)
-        hessian[1:, 1:] = np.diag(p.sum(0))
-        hessian -= mean.T @ mean
-        step = np.linalg.solve(hessian + ridge * np.eye(count + 1), gradient)
+        step = np.linalg.solve(hessian - mean.T @ mean + np.diag(penalty), gradient)
         while loss(theta - step) > loss(theta) + 1e-12 and np.abs(step).max() > 1e-10:
             step = step / 2
         theta = theta - step

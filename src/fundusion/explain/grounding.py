@@ -43,8 +43,10 @@ def similarity_map(aligner: Any, images: Tensor, text: Tensor, *, method: str = 
         raise _no_map(aligner)
     last = features.maps[-1].float()
     batch, _, height, width = last.shape
-    whole = _projected(aligner, features.pooled.float(), images)
-    if whole is None or not torch.allclose(whole, aligner.align_images(images).float(), atol=1e-4):
+    # Twice the pictures: a model that does not ask `encode` gives them once.
+    twice = _projected(aligner, features.pooled.float().repeat(2, 1), images)
+    whole = aligner.align_images(images).float().repeat(2, 1)
+    if twice is None or twice.shape != whole.shape or not torch.allclose(twice, whole, atol=1e-4):
         raise _no_map(aligner)
     places = _projected(aligner, last.flatten(2).transpose(1, 2).flatten(0, 1), images)
     if places is None:

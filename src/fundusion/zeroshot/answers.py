@@ -17,6 +17,7 @@ from ..core.errors import FundusionError, InvalidInput
 from ..core.registry import terms_of_weights
 from ..core.results import ModalityUse, Prediction, Quality, StudyResult
 from ..core.study import Study, StudyRecord
+from ..core.vocabulary import MODALITY_TITLES
 from ..decision.calibration import probabilities_from_logits
 from ..decision.operating_point import decide
 from ..intake import take_study
@@ -263,9 +264,9 @@ def prepare_ungated(record: StudyRecord, *, preparation: Preparation) -> Prepare
     (modality,) = preparation.inputs
     prepared = prepare_study(taken.study, preparation.inputs, fields=taken.fields)
     if not prepared.images.get(modality):
-        there = ", ".join(taken.study.modalities) or ("a report" if record.report else "nothing")
+        there = ", ".join(MODALITY_TITLES[m] for m in taken.study.modalities) or "nothing"
         raise InvalidInput(
-            f"the study has no picture of {modality!r}; it holds {there}.",
+            f"the study has no {MODALITY_TITLES[modality]}; it holds {there}.",
             code="study.no_image",
             hint="A question in words is asked to a picture.",
         )
