@@ -18,8 +18,9 @@ def run(*arguments):
 
 def test_labels_are_asked_and_unknown_ones_are_named(cohort, tmp_path):
     done = run("zeroshot", cohort, "--labels", "normal fundus, ERM, sea fan", *MODEL, "--out", tmp_path)
-    assert done.exit_code == 0, done.output
-    assert "24 studies: 24 answered, 0 rejected, 0 pending" in done.output
+    # Two of the drawn photographs are spoilt.
+    assert done.exit_code == 3, done.output
+    assert "24 studies: 22 answered, 2 rejected, 0 pending" in done.output
     assert "'sea fan' is no known finding" in done.output
     assert "no probabilities" in done.output
     rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
@@ -32,11 +33,13 @@ def test_a_set_is_calibrated_and_the_calibration_is_used_again(cohort, tmp_path)
         "zeroshot", cohort, "--set", "icdr", *MODEL, "--calibrate", cohort, "--coverage", "0.5", "--out", tmp_path / "a",
         "--workers", "0", "--batch-size", "8",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    assert "Calibrated on" in done.output
+    assert done.exit_code == 3, done.output
+    assert "Calibrated on 22 eyes of 12 patients" in done.output
+    assert "1 x quality.not_fundus" in done.output
     assert "prediction set" in done.output
     first = list(csv.DictReader((tmp_path / "a" / "summary.csv").open()))
-    assert all(row["dr_grade.set"] for row in first)
+    assert all(row["dr_grade.set"] for row in first if row["status"] == "ok")
+    assert any(row["dr_grade.decision"] == "uncertain" for row in first)
     fit = json.loads((tmp_path / "a" / "calibration.json").read_text())
     assert fit["signature"]["model"] == "clip.test"
     # Fresh weights are other weights: the calibration is not theirs.
@@ -79,6 +82,17 @@ def test_wrong_questions_end_with_a_sentence(cohort, tmp_path, arguments, says, 
     assert says in " ".join(done.output.split())
     assert "Traceback" not in done.output
     assert not (tmp_path / "o" / "results.jsonl").exists()
+
+
+def test_too_few_labelled_eyes_are_said(cohort, tmp_path):
+    done = run(
+        "zeroshot", cohort, "--labels", "0 = a quiet eye, 1 = a bleeding eye", "--task", "referable", *MODEL,
+        "--calibrate", cohort, "--eyes", "8", "--out", tmp_path, "--coverage", "0.95",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    assert "needed are 19" in done.output
+    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert {r["zeroshot.set"] for r in rows if r["status"] == "ok"} == {"0|1"}
 
 
 def test_no_weights_and_wrong_models_are_named(cohort, tmp_path):

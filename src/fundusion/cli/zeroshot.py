@@ -209,6 +209,13 @@ def _show(summary: Any, question: Any, fit: Any, *, limit: int = 14) -> None:
         facts = fit.facts
         area = "undefined" if facts["macro_auroc"] is None else f"{facts['macro_auroc']:.3f}"
         say(f"Calibrated on {facts['eyes']} eyes of {facts['patients']} patients (macro AUROC on them {area}).")
+        for code, number in facts["rejected"].items():
+            say(f"  labelled, left out: {number} x {code}")
+        if fit.conformal is not None and min(fit.conformal.n) < facts["least_patients_for_sets"]:
+            say(
+                f"  Some prediction sets can leave nothing out: {min(fit.conformal.n)} patients stand behind a limit, "
+                f"needed are {facts['least_patients_for_sets']}."
+            )
     say(f"Results:  {summary.folder / 'results.jsonl'}, {summary.folder / 'summary.csv'}")
     say("Not a medical device. For research and education only.")
 
