@@ -9,67 +9,91 @@ import typer
 
 from .screen import fail, print_error, progress, say, table
 
-_MODEL = typer.Option(help="Image-text model: a name, a family such as flair, or a run folder of pretrain.")
-_WEIGHTS = typer.Option(help="File, folder, published, hub:owner/name; fresh for random ones, to try the command.")
-_TOKENIZER = typer.Option(help="Folder or hub id of the words of the text encoder.")
-_OPTION = typer.Option("--option", help="Of the model, NAME=VALUE; may be repeated.")
-_KNOWLEDGE = typer.Option(help="File of findings instead of the one inside; see `fundusion knowledge`.")
-_LANGUAGE = typer.Option(help="Of the prompts: en or zh.")
-_DEVICE = typer.Option(help="cpu, cuda, ...")
-_DEBUG = typer.Option("--debug", help="Show the full trace of an internal error.")
+# One name per option: a command is then a list that can be read.
+_Inputs = Annotated[
+    list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders, DICOM, or a table of studies.")
+]
+_Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; created.")]
+_Model = Annotated[
+    str, typer.Option(help="Image-text model: a name, a family such as flair, or a run folder of pretrain.")
+]
+_Weights = Annotated[
+    str | None, typer.Option(help="File, folder, published, hub:owner/name; fresh for random ones, to try the command.")
+]
+_Tokenizer = Annotated[str | None, typer.Option(help="Folder or hub id of the words of the text encoder.")]
+_Option = Annotated[list[str] | None, typer.Option("--option", help="Of the model, NAME=VALUE; may be repeated.")]
+_Labels = Annotated[
+    str | None, typer.Option(help='Labels with commas; "label = words | words" asks in your own words.')
+]
+_Set = Annotated[str | None, typer.Option("--set", help="Labels by name: odir, icdr, rfmid, ...")]
+_Several = Annotated[bool, typer.Option("--several", help="Any number of --labels may hold.")]
+_KnownOnly = Annotated[bool, typer.Option("--known-only", help="Refuse labels that are no known finding.")]
+_Knowledge = Annotated[
+    Path | None, typer.Option(help="File of findings instead of the one inside; see `fundusion knowledge`.")
+]
+_Language = Annotated[str, typer.Option(help="Of the prompts: en or zh.")]
+_Prompts = Annotated[
+    str, typer.Option(help="prompt (name and definitions), names, definitions, or label (as it is typed).")
+]
+_Template = Annotated[
+    list[str] | None, typer.Option(help="Sentence with {finding}; may be repeated. That of the modality without.")
+]
+_Calibrate = Annotated[
+    Path | None, typer.Option(help="Table or public set of labelled eyes: calibrate, and make prediction sets.")
+]
+_Calibration = Annotated[Path | None, typer.Option(help="calibration.json of an earlier run.")]
+_Coverage = Annotated[float, typer.Option(help="Share of eyes whose prediction set holds the truth; 0 makes no sets.")]
+_Eyes = Annotated[int | None, typer.Option(min=1, help="Most labelled eyes that --calibrate uses.")]
+_Task = Annotated[str | None, typer.Option(help="Column of the labels in --calibrate; that of the set without.")]
+_Mirror = Annotated[bool, typer.Option("--mirror", help="Mean of a picture and its mirror image.")]
+_Calls = Annotated[
+    str, typer.Option(help="alone, class or together: texts that are tokenised in one call; see the guide.")
+]
+_Renormalise = Annotated[bool, typer.Option("--renormalise", help="Bring the mean of several prompts to length one.")]
+_Gate = Annotated[bool, typer.Option("--gate/--no-gate", help="Refuse pictures that cannot be judged.")]
+_Workers = Annotated[int, typer.Option(min=0, help="Processes that read files; 0 reads in this one.")]
+_BatchSize = Annotated[int, typer.Option(min=1, help="Studies per forward pass.")]
+_Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")]
+_Columns = Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")]
+_Root = Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")]
+_Modality = Annotated[str, typer.Option(help="What loose pictures are.")]
+_Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")]
 
 
 def zeroshot(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders, DICOM, or a table of studies.")
-    ],
+    inputs: _Inputs,
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; created.")],
-    model: Annotated[str, _MODEL],
-    labels: Annotated[
-        str | None, typer.Option(help='Labels with commas; "label = words | words" asks in your own words.')
-    ] = None,
-    label_set: Annotated[str | None, typer.Option("--set", help="Labels by name: odir, icdr, rfmid, ...")] = None,
-    several: Annotated[bool, typer.Option("--several", help="Any number of --labels may hold.")] = False,
-    known_only: Annotated[bool, typer.Option("--known-only", help="Refuse labels that are no known finding.")] = False,
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    tokenizer: Annotated[str | None, _TOKENIZER] = None,
-    option: Annotated[list[str] | None, _OPTION] = None,
-    knowledge: Annotated[Path | None, _KNOWLEDGE] = None,
-    language: Annotated[str, _LANGUAGE] = "en",
-    prompts: Annotated[
-        str, typer.Option(help="prompt (name and definitions), names, definitions, or label (as it is typed).")
-    ] = "prompt",
-    template: Annotated[
-        list[str] | None, typer.Option(help="Sentence with {finding}; may be repeated. The model's modality without.")
-    ] = None,
-    calibrate: Annotated[
-        Path | None, typer.Option(help="Table or public set of labelled eyes: calibrate, and make prediction sets.")
-    ] = None,
-    calibration: Annotated[Path | None, typer.Option(help="calibration.json of an earlier run.")] = None,
-    coverage: Annotated[
-        float, typer.Option(help="Share of eyes whose prediction set holds the truth; 0 makes no sets.")
-    ] = 0.9,
-    eyes: Annotated[int | None, typer.Option(min=1, help="Most labelled eyes that --calibrate uses.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Column of the labels in --calibrate; that of the set without.")
-    ] = None,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Mean of a picture and its mirror image.")] = False,
-    calls: Annotated[
-        str, typer.Option(help="alone, class or together: texts that are tokenised in one call; see the guide.")
-    ] = "alone",
-    renormalise: Annotated[
-        bool, typer.Option("--renormalise", help="Bring the mean of several prompts to length one.")
-    ] = False,
-    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Refuse pictures that cannot be judged.")] = True,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read files; 0 reads in this one.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Studies per forward pass.")] = 16,
-    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")] = True,
-    columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")] = None,
-    modality: Annotated[str, typer.Option(help="What loose pictures are.")] = "cfp",
-    device: Annotated[str, _DEVICE] = "cpu",
-    debug: Annotated[bool, _DEBUG] = False,
+    out: _Out,
+    model: _Model,
+    labels: _Labels = None,
+    label_set: _Set = None,
+    several: _Several = False,
+    known_only: _KnownOnly = False,
+    weights: _Weights = None,
+    tokenizer: _Tokenizer = None,
+    option: _Option = None,
+    knowledge: _Knowledge = None,
+    language: _Language = "en",
+    prompts: _Prompts = "prompt",
+    template: _Template = None,
+    calibrate: _Calibrate = None,
+    calibration: _Calibration = None,
+    coverage: _Coverage = 0.9,
+    eyes: _Eyes = None,
+    task: _Task = None,
+    mirror: _Mirror = False,
+    calls: _Calls = "alone",
+    renormalise: _Renormalise = False,
+    gate: _Gate = True,
+    workers: _Workers = 0,
+    batch_size: _BatchSize = 16,
+    resume: _Resume = True,
+    columns: _Columns = None,
+    root: _Root = None,
+    modality: _Modality = "cfp",
+    device: _Device = "cpu",
+    debug: _Debug = False,
 ) -> None:
     """Ask pictures a question in words, without training.
 
@@ -253,19 +277,19 @@ def ground(
     phrase: Annotated[str, typer.Argument(help="A finding or words of your own.")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG: the picture with the map over it.")],
-    model: Annotated[str, _MODEL],
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    tokenizer: Annotated[str | None, _TOKENIZER] = None,
-    option: Annotated[list[str] | None, _OPTION] = None,
+    model: _Model,
+    weights: _Weights = None,
+    tokenizer: _Tokenizer = None,
+    option: _Option = None,
     against: Annotated[str | None, typer.Option(help="Show where the phrase fits better than this one.")] = None,
     method: Annotated[
         str, typer.Option(help="map (projected feature map) or occlusion (what changes when a part is hidden).")
     ] = "map",
-    knowledge: Annotated[Path | None, _KNOWLEDGE] = None,
-    language: Annotated[str, _LANGUAGE] = "en",
+    knowledge: _Knowledge = None,
+    language: _Language = "en",
     modality: Annotated[str, typer.Option(help="What the picture is.")] = "cfp",
-    device: Annotated[str, _DEVICE] = "cpu",
-    debug: Annotated[bool, _DEBUG] = False,
+    device: _Device = "cpu",
+    debug: _Debug = False,
 ) -> None:
     """Show where a picture is like a phrase: a map of similarities over it, and their range.
 
