@@ -189,3 +189,37 @@ def test_the_origin_of_an_encoder_travels_with_the_network_and_its_file_may_be_g
     assert facts["encoder_weights"]["cfp"]["model"] == "retfound.test"
     loaded.save(tmp_path / "again")
     assert load_network(tmp_path / "again")[1]["encoder_weights"] == network.origins
+
+
+def test_a_saved_network_reads_words_without_the_folder_they_came_from(tmp_path):
+    torch.manual_seed(0)
+    bert = models.create("bert.test")
+    bert.body.save_pretrained(tmp_path / "bert")
+    bert._tokenizer.save_pretrained(tmp_path / "bert")
+    for name, options in (
+        ("bert.base", {"source": str(tmp_path / "bert"), "pooling": "last2"}),
+        ("flair.resnet_50", {"tokenizer": str(tmp_path / "bert"), "text": {"num_attention_heads": 2}}),
+    ):
+        network = build_network({"text": (name, options)}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=8, seed=0)
+        folder = tmp_path / name
+        network.eval().save(folder)
+        (tmp_path / "bert").rename(tmp_path / "away")
+        again, _ = load_network(folder)
+        (tmp_path / "away").rename(tmp_path / "bert")
+        texts = ["drusen", "a small bleed"]
+        ids, mask = again.encoders["text"].tokenize(texts)
+        assert torch.equal(ids, network.encoders["text"].tokenize(texts)[0])
+        with torch.no_grad():
+            found, expected = (n.encoders["text"].encode_text(ids, mask).pooled for n in (again, network))
+        assert torch.equal(found, expected)
+        assert again.spec.encoders["text"][1] == options
+
+
+def test_a_fit_is_an_option_of_an_encoder():
+    network = build_network({"cfp": ("resnet.test", {"fit": "corner", "resample": "bilinear", "crop": "none"})},
+                            "concat", {"dr_grade": Ordinal(5)}, embed_dim=8)  # fmt: skip
+    assert network.spec.inputs["cfp"].fit == "corner"
+    same = type(network.spec).from_dict(network.spec.to_dict())
+    assert same.inputs["cfp"] == network.spec.inputs["cfp"]
+    flair = build_network({"cfp": "flair.test"}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=8)
+    assert (flair.spec.inputs["cfp"].size, flair.spec.inputs["cfp"].fit) == (512, "corner")

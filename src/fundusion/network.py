@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -217,6 +218,8 @@ class MultimodalNetwork(nn.Module):
             for k, v in self.state_dict().items()
         }
         save_state(target / "weights.safetensors", state)
+        if TEXT in self.encoders and hasattr(self.encoders[TEXT], "save_words"):
+            self.encoders[TEXT].save_words(target / _WORDS)
         write_json(
             target / "network.json",
             {
@@ -229,7 +232,21 @@ class MultimodalNetwork(nn.Module):
         )
 
 
-_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames")
+#: Folder of a saved network with the tokenizer of a text encoder that has one.
+_WORDS = "words"
+
+
+def _without_origin(modality: str, name: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return options that build an encoder without the files its first weights and words came from."""
+    kept = {k: v for k, v in options.items() if k != "weights"}
+    words = folder / _WORDS
+    if modality == TEXT and words.is_dir():
+        known = inspect.signature(models.builder(name)).parameters
+        kept |= {k: v for k, v in (("source", None), ("tokenizer", str(words))) if k in known}
+    return kept
+
+
+_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames", "fit", "resample")
 
 
 def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:
@@ -403,7 +420,7 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
             hint="The file was damaged or exchanged; get it again.",
         )
     # Every tensor is in the file: where the first weights came from is history, and need not exist any more.
-    fresh = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
+    fresh = {m: (n, _without_origin(m, n, o, source)) for m, (n, o) in spec.encoders.items()}
     joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k != "weights"})
     network = MultimodalNetwork(replace(spec, encoders=fresh, fusion=joined))
     network.spec = replace(network.spec, encoders=spec.encoders, fusion=spec.fusion)

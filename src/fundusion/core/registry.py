@@ -16,6 +16,10 @@ from .errors import FundusionError, InvalidInput, UnknownName
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
+_FITS = ("square", "corner", "stretch", "center")
+_FILTERS = ("area", "bilinear", "bicubic")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInput:
     """What pixels an image encoder wants.
@@ -24,9 +28,13 @@ class ImageInput:
         size: Side of the square input, px.
         mean: Per channel, in the unit of [0, 1] pixels.
         std: Per channel.
-        crop: "field_of_view" (cut to the circle, pad to a square) or "none" (pad to a square).
+        crop: "field_of_view" (cut to the circle), "foreground" (cut to the largest bright region, by brightness alone) or "none".
         channels: 3 (grey is repeated) or 1.
         max_frames: Most frames of one volume or series that are encoded, spread evenly.
+        fit: "square" (padded evenly with black to a square, then scaled), "corner" (the longer side is scaled to the size, black fills
+            the right and the bottom), "stretch" (both sides are scaled, whatever the aspect) or "center" (the shorter side is scaled,
+            the middle is kept).
+        resample: "area" (the house's, for "square" only), "bilinear" or "bicubic", both without aliasing.
     """
 
     size: int = 224
@@ -35,10 +43,15 @@ class ImageInput:
     crop: str = "field_of_view"
     channels: int = 3
     max_frames: int = 9
+    fit: str = "square"
+    resample: str = "area"
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.channels not in (1, 3) or self.crop not in ("field_of_view", "none"):
+        known = self.crop in ("field_of_view", "foreground", "none") and self.fit in _FITS and self.resample in _FILTERS
+        if self.size < 16 or self.channels not in (1, 3) or not known:
             raise InvalidInput(f"image input is not usable: {self}.")
+        if self.fit != "square" and self.resample == "area":
+            raise InvalidInput(f"fit {self.fit!r} needs resample bilinear or bicubic: {self}.")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise InvalidInput(f"mean and std need {self.channels} positive-std channels: {self}.")
 

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -269,7 +269,7 @@ def prepare_pretraining(
     name = full_name(config.model)
     wanted = models.card(name).input or ImageInput()
     size = int(config.options.get("image_size", wanted.size))
-    inputs = {m: ImageInput(size=size, mean=wanted.mean, std=wanted.std, crop=wanted.crop) for m in config.modalities}
+    inputs = {m: replace(wanted, size=size) for m in config.modalities}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         system = _system(config, name, size)

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from ..core.errors import InvalidInput
 from ..core.registry import ImageInput
 from .field_of_view import FieldOfView, find_field_of_view
+from .fit import fit_image, foreground_box
 
 #: Changes whenever the same photograph would give other pixels; caches and provenance carry it.
 VERSION = 2
@@ -46,7 +47,7 @@ def prepare(
     reduction: int = 1,
     full_shape: tuple[int, int] | None = None,
 ) -> PreparedImage:
-    """Return a photograph cut to its field of view, padded with black to a square and scaled without aliasing.
+    """Return a photograph cut and fitted as an encoder wants: by default to its field of view, padded with black to a square.
 
     The cut stays fractional: whole-pixel blocks are averaged first while at least three times the wanted size remains, then
     one antialiased resampling does the rest, so that no rounding shifts the picture. A picture that was reduced while it was
@@ -73,10 +74,12 @@ def prepare(
     if pixels.dtype != np.uint8:
         raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
     height, width = full_shape if reduction > 1 and full_shape else pixels.shape[:2]
-    box = (-0.5, -0.5, height - 0.5, width - 0.5)
-    if image_input.crop == "field_of_view":
-        found = field or find_field_of_view(pixels).scaled(reduction, (height, width))
-        box = found.box if found.kind != "none" else box
+    box = _kept(pixels, image_input, field, reduction, (height, width))
+    if image_input.fit != "square" or image_input.resample != "area":
+        fitted, affine = _fitted(pixels, image_input, box, (height, width))
+        return PreparedImage(
+            pixels=_with_channels(np.rint(fitted).astype(np.uint8), image_input.channels), to_original=affine
+        )
     top, left, bottom, right = box
     side = max(bottom - top, right - left, 1.0)
     # Corner of the padded square in edge coordinates, where the frame starts at 0.
@@ -90,6 +93,63 @@ def prepare(
     shift = step / 2 - 0.5
     to_original = np.array([[step, 0.0, square[0] + shift], [0.0, step, square[1] + shift]])
     return PreparedImage(pixels=_with_channels(scaled, image_input.channels), to_original=to_original)
+
+
+def model_input(pixels: npt.NDArray[np.uint8], image_input: ImageInput) -> npt.NDArray[np.float32]:
+    """Return a photograph as one normalised input `(C, S, S)`, with no rounding that the released code does not do.
+
+    `prepare` keeps 8 bits, so that pictures can be stored and shown; for a fit of "corner" the two differ by at most half a level.
+
+    Args:
+        pixels: `(H, W, 1 or 3)` uint8.
+        image_input: What the model wants.
+
+    Example:
+        >>> wanted = ImageInput(size=32, mean=(0.0,) * 3, std=(1.0,) * 3, crop="none", fit="corner", resample="bilinear")
+        >>> [round(float(v), 4) for v in model_input(np.full((40, 64, 3), 51, np.uint8), wanted)[0, [0, 19, 20], 0]]
+        [0.2, 0.2, 0.0]
+    """
+    if image_input.fit != "corner":
+        return normalise(prepare(pixels, image_input).pixels[None], image_input)[0]
+    shape = pixels.shape[0], pixels.shape[1]
+    fitted, _ = _fitted(pixels, image_input, _kept(pixels, image_input, None, 1, shape), shape)
+    if fitted.shape[2] != image_input.channels:
+        fitted = (
+            np.repeat(fitted, 3, 2)
+            if image_input.channels == 3
+            else cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY)[..., None]
+        )
+    mean, std = np.array(image_input.mean, np.float32), np.array(image_input.std, np.float32)
+    return np.ascontiguousarray(((fitted / np.float32(255) - mean) / std).transpose(2, 0, 1))
+
+
+def _kept(
+    pixels: npt.NDArray[np.uint8],
+    image_input: ImageInput,
+    field: FieldOfView | None,
+    reduction: int,
+    shape: tuple[int, int],
+) -> tuple[float, float, float, float]:
+    """Return (top, left, bottom, right) that is kept, of the full picture, whose frame starts at -0.5."""
+    if image_input.crop == "field_of_view":
+        found = field or find_field_of_view(pixels).scaled(reduction, shape)
+        if found.kind != "none":
+            return found.box
+    if image_input.crop == "foreground":
+        top, left, bottom, right = (v * reduction - 0.5 for v in foreground_box(pixels))
+        return top, left, min(bottom, shape[0] - 0.5), min(right, shape[1] - 0.5)
+    return -0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5
+
+
+def _fitted(
+    pixels: npt.NDArray[np.uint8],
+    image_input: ImageInput,
+    box: tuple[float, float, float, float],
+    full_shape: tuple[int, int],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    ratio = [pixels.shape[i % 2] / full_shape[i % 2] for i in range(4)]
+    top, left, bottom, right = ((v + 0.5) * r for v, r in zip(box, ratio, strict=True))
+    return fit_image(pixels, image_input, box=(top, left, bottom, right), full_shape=full_shape)
 
 
 def normalise(batch: npt.NDArray[np.uint8], image_input: ImageInput) -> npt.NDArray[np.float32]:
@@ -172,10 +232,13 @@ def preprocessing_signature(image_input: ImageInput) -> str:
         'prepare-2 size=64 crop=field_of_view channels=1 mean=0.5 std=0.25 max_frames=9'
     """
     mean, std = (",".join(f"{v:.6g}" for v in values) for values in (image_input.mean, image_input.std))
-    return (
+    words = (
         f"prepare-{VERSION} size={image_input.size} crop={image_input.crop} channels={image_input.channels} "
         f"mean={mean} std={std} max_frames={image_input.max_frames}"
     )
+    if image_input.fit != "square" or image_input.resample != "area":
+        words += f" fit={image_input.fit} resample={image_input.resample}"
+    return words
 
 
 def _resample(
