@@ -40,6 +40,11 @@ def test_options_reach_the_model():
     loaded = load_aligner("flair.test", weights="fresh", options={"pooling": "mean_with_padding"})
     assert loaded.model.text_tower().pooling == "mean_with_padding"
     assert loaded.options == {"pooling": "mean_with_padding"}
+    cut = load_aligner("flair.test", weights="fresh", options={"crop": "foreground"})
+    assert cut.wanted.crop == "foreground"
+    assert cut.options == {"crop": "foreground"}
+    with pytest.raises(InvalidInput, match="not usable"):
+        load_aligner("flair.test", weights="fresh", options={"crop": "ears"})
 
 
 def test_a_run_folder_names_its_model_and_is_checked(tmp_path):

@@ -13,6 +13,9 @@ from ..core.registry import ImageInput, models
 from ..layers.weights import digest
 from .embeddings import digest_of_module
 
+#: Options that say how pictures are cut and fitted, not how the model is built.
+_PIXELS = ("crop", "fit", "resample", "max_frames")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedAligner:
@@ -49,7 +52,7 @@ def load_aligner(
         model: Name, family with one released model (`flair`), or folder of `fundusion pretrain`.
         weights: A file, a folder, "published", "hub:..."; "fresh" for random ones, which answer nothing.
         tokenizer: Folder or hub id of the words, where the weights do not hold them.
-        options: Of the builder.
+        options: Of the builder, and how pictures are cut and fitted: crop, fit, resample.
         device: Where it runs.
 
     Raises:
@@ -73,8 +76,9 @@ def load_aligner(
         chosen["weights"] = weights
     if tokenizer:
         chosen["tokenizer"] = tokenizer
+    pixels = {k: chosen.pop(k) for k in _PIXELS if k in chosen}
     made = models.create(name, **chosen).eval().to(device)
-    wanted = models.card(name).input or ImageInput()
+    wanted = replace(models.card(name).input or ImageInput(), **pixels)
     if "image_size" in chosen:
         wanted = replace(wanted, size=int(chosen["image_size"]))
     return LoadedAligner(
@@ -83,7 +87,7 @@ def load_aligner(
         wanted=wanted,
         sha256=digest_of_module(made),
         record=getattr(made, "weights_record", None) or {},
-        options={k: v for k, v in chosen.items() if k not in ("weights", "tokenizer")},
+        options={k: v for k, v in {**chosen, **pixels}.items() if k not in ("weights", "tokenizer")},
     )
 
 
