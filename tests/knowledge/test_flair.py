@@ -5,6 +5,7 @@ import pytest
 from fundusion.core.errors import InvalidInput
 from fundusion.knowledge import Knowledge
 from fundusion.knowledge.flair import flair_findings
+from fundusion.knowledge.questions import prompts_of_set
 
 
 def test_the_published_definitions_are_imported_whole(data_root, golden_root):
@@ -30,6 +31,16 @@ def test_prompts_are_the_strings_and_the_name_but_no_grade_numbers(data_root):
     assert known.texts("myopic maculopathy grade two") == ("diffuse chorioretinal atrophy",)
     # In the original, asking makes the list grow; here the second answer is the first.
     assert known.prompts("macular hole") == known.prompts("macular hole")
+
+
+def test_its_experiments_are_sets(data_root):
+    known = Knowledge.read(data_root / "text" / "flair_definitions.json")
+    assert list(known.sets) == ["messidor", "refuge", "fives", "20x3", "odir200x3", "mmac"]
+    asked = prompts_of_set(known, "mmac")
+    assert asked.prompts["4"] == ("A fundus photograph of macular atrophy",)
+    assert len(prompts_of_set(known, "messidor").prompts["2"]) == 7
+    # A file that lacks a class of an experiment lacks the experiment.
+    assert flair_findings({"definitions": {"glaucoma": [], "no glaucoma": []}}, name="f")[1].keys() == {"refuge"}
 
 
 @pytest.mark.parametrize(

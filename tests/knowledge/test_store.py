@@ -192,3 +192,11 @@ def test_templates_of_a_modality(known):
 def test_ancestors_end(known):
     assert known.ancestors("mild NPDR") == ("nonproliferative_diabetic_retinopathy", "diabetic_retinopathy")
     assert all(f.id not in known.ancestors(f) for f in known)
+
+
+def test_texts_by_name_hold_every_finding(known):
+    for language in ("en", "zh"):
+        table = known.texts_by_name(language=language)
+        assert len(table) == len(known)
+        assert all(table.values())
+    assert "macular pucker" in known.texts_by_name()["epiretinal membrane"]

@@ -205,6 +205,19 @@ class Knowledge:
         texts = self.texts(finding, language=language, kind=kind)
         return tuple(fill(s, t, attribute=attribute) for t in texts for s in sentences)
 
+    def texts_by_name(self, *, language: str = "en") -> dict[str, tuple[str, ...]]:
+        """Return the name of each finding with everything else that is said for it: synonyms and definitions.
+
+        Example:
+            >>> Knowledge.read().texts_by_name()["drusen"][0]
+            'soft drusen'
+        """
+        return {
+            f.name[language]: (*f.synonyms.get(language, ()), *f.definitions.get(language, ()))
+            for f in self
+            if language in f.name
+        }
+
     def sample(
         self,
         findings: Wanted | Sequence[Wanted],
