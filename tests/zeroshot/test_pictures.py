@@ -88,6 +88,17 @@ def test_a_flat_map_draws_nothing(loaded, tmp_path):
     assert found.heat.max() == 0
 
 
+def test_a_peak_that_hardly_stands_out_is_drawn_faintly(loaded):
+    """All of the eye is alike but for one dark place: the best place is no finding."""
+    text = torch.tensor([0.0, 1.0, 0.0])
+    image = np.full((64, 64, 3), (0, 200, 40), np.uint8)
+    image[:8, :8] = (200, 0, 0)
+    image[40:48, 40:48] = (0, 200, 30)
+    found = ground_prepared(loaded, prepare(image, WANTED), text, shape=(64, 64))
+    assert found.high - found.low > 0.5
+    assert 0 < found.heat.max() < 0.2
+
+
 def test_two_phrases_that_mean_the_same_differ_nowhere(loaded, eye, tmp_path):
     found = ground_picture(eye[0], "green spot", tmp_path / "o.png", model="colours", against="leaf")
     assert found.is_flat

@@ -29,6 +29,8 @@ from ..transforms.prepared import prepare_study
 
 #: Differences of similarity below this are rounding.
 FLAT = 1e-4
+#: Share of the range of similarities that the best place must lie above the middle one to be drawn fully.
+_STANDS_OUT = 0.25
 #: Longest side of the picture that is written, px.
 MAX_PX = 1600
 
@@ -38,8 +40,8 @@ class Grounding:
     """A map of similarities over a picture.
 
     Args:
-        heat: float32 `(H, W)` in [0, 1] over the picture: 1 at the place that is most like the phrase, 0 from the middle place (median)
-            downwards, outside the field of view, and everywhere on a flat map.
+        heat: float32 `(H, W)` in [0, 1] over the picture: 0 from the middle place (median) downwards, outside the field of view, and
+            everywhere on a flat map; 1 at the place that is most like the phrase, less where it hardly stands out.
         low: Least similarity of a place in the field of view.
         high: Greatest.
         overall: Of the whole picture.
@@ -157,7 +159,8 @@ def ground_prepared(
     low, middle, high = (float(np.quantile(placed[inside], q)) for q in (0, 0.5, 1))
     heat = np.zeros(shape[:2], np.float32)
     if high - low >= FLAT:
-        heat[inside] = np.clip((placed[inside] - middle) / max(high - middle, 1e-12), 0, 1)
+        # A peak that is no further above the middle than a small part of the whole range is drawn faintly, not as a finding.
+        heat[inside] = np.clip((placed[inside] - middle) / max(high - middle, _STANDS_OUT * (high - low)), 0, 1)
     kind = "cosine of a place" if method == "map" else "fall of the cosine when the place is hidden"
     return Grounding(heat=heat, low=low, high=high, overall=overall, kind=kind)
 
