@@ -11,11 +11,13 @@ from .analysis import analyze, demo
 from .check import check
 from .data import draw
 from .datasets import app as datasets_app
+from .knowledge import knowledge
 from .label import label
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
+from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
     name="fundusion",
@@ -26,7 +28,9 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models):
+for verb in (
+    analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge,
+):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.add_typer(datasets_app)
