@@ -17,6 +17,7 @@ from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
+from .search import index, search
 from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ app = typer.Typer(
     "Not a medical device; for research and education.",
 )
 for verb in (
-    analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge,
+    analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
 ):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
