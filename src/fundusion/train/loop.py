@@ -22,6 +22,7 @@ from ..core.durable import write_text
 from ..core.errors import FundusionError, InvalidInput, require
 from ..core.interfaces import Loss
 from ..core.study import StudyRecord
+from ..layers.memory_format import prefer_channels_last
 from .checkpoint import load_checkpoint, restore, save_checkpoint
 from .config import FitConfig, TrainConfig
 from .data import load_records
@@ -217,6 +218,7 @@ def _open(run: Job, allow_changes: bool) -> _Loop:
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
     trained = run.modules().to(fabric.device)
+    prefer_channels_last(trained)
     per_epoch = len(run.training) // settings.batch_size // settings.accumulate
     if per_epoch == 0:
         raise InvalidInput("one batch with its accumulation is more than the training part.", code="train.too_few")
