@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fundusion.train.schedule import MovingAverage, rate_at
+from fundusion.train.schedule import MovingAverage, decay_at, rate_at
 
 
 def test_warm_up_then_cosine_then_a_floor():
@@ -17,6 +17,15 @@ def test_warm_up_then_cosine_then_a_floor():
     assert rates[500] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] == rate_at(5000, 1000, warmup=100, schedule="cosine") == 0.001
     assert rate_at(700, 1000, warmup=100, schedule="constant") == 1.0
+
+
+def test_weight_decay_is_constant_or_a_cosine_between_its_ends():
+    assert [decay_at(s, 10, start=0.05, end=None) for s in (0, 5, 10)] == [0.05] * 3
+    rising = [decay_at(s, 100, start=0.04, end=0.4) for s in range(101)]
+    assert rising[0] == pytest.approx(0.04)
+    assert rising[25] == pytest.approx(0.04 + 0.36 * 0.14644661)
+    assert rising[-1] == decay_at(500, 100, start=0.04, end=0.4) == pytest.approx(0.4)
+    assert all(a < b for a, b in itertools.pairwise(rising))
 
 
 def test_the_average_by_hand_and_buffers_that_count_are_copied():

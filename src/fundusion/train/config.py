@@ -160,6 +160,8 @@ class FitConfig(_Section):
     #: Factor of the learning rate per layer of an image encoder, from its end to its input; 0.65 in RETFound.
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0)
+    #: Weight decay of the last step, reached along a cosine; none keeps it constant. 0.4 in iBOT.
+    weight_decay_end: float | None = Field(default=None, gt=0)
     warmup_steps: int = Field(default=300, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     #: Largest norm of the gradient.
@@ -183,12 +185,31 @@ class FitConfig(_Section):
     #: Also log to these: mlflow, tensorboard.
     loggers: tuple[Literal["mlflow", "tensorboard"], ...] = ()
 
+    @model_validator(mode="after")
+    def _something_to_change(self) -> FitConfig:
+        if self.weight_decay_end is not None and self.weight_decay == 0:
+            raise ValueError("weight_decay_end needs a weight_decay above zero to start from")
+        return self
+
     @property
     def plan(self) -> list[int | None]:
         """Side of the pictures per epoch; None is the encoder's own."""
         if self.sizes:
             return [size for size, count in self.sizes for _ in range(count)]
         return [None] * self.epochs
+
+
+def deciding(train: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an optimisation that decide the weights.
+
+    A setting that came later and is not used is left out, so that older run folders go on.
+
+    Example:
+        >>> deciding({"seed": 1, "device": "cpu", "weight_decay_end": None})
+        {'seed': 1}
+    """
+    rest = {k: v for k, v in train.items() if k not in ("device", "loggers", "checkpoint_every")}
+    return {k: v for k, v in rest.items() if k != "weight_decay_end" or v is not None}
 
 
 class ModelConfig(_Section):
@@ -228,8 +249,7 @@ class TrainConfig(_Section):
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
+        value["train"] = deciding(value["train"])
         for key in ("cache", "cache_gb"):
             value["data"].pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -28,7 +28,7 @@ from .config import FitConfig, TrainConfig
 from .data import load_records
 from .loggers import History, open_loggers
 from .run import Reporter, prepare_run
-from .schedule import MovingAverage, rate_at
+from .schedule import MovingAverage, decay_at, rate_at
 
 
 class StepOf(Protocol):
@@ -310,8 +310,11 @@ def _one(run: Job, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> floa
     """Do one optimiser step over the accumulated batches; a loss that is not finite changes nothing and is counted."""
     settings, state, optimizer, trained = run.settings, loop.state, loop.optimizer, loop.trained
     rate = rate_at(state.step, total, warmup=settings.warmup_steps, schedule=settings.schedule)
+    decay = decay_at(state.step, total, start=settings.weight_decay, end=settings.weight_decay_end)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * rate * group["factor"]
+        # Vectors have none at any time.
+        group["weight_decay"] = decay if group["weight_decay"] > 0 else 0.0
     run.training_mode(trained)
     optimizer.zero_grad(set_to_none=True)
     value = 0.0

@@ -21,6 +21,20 @@ def rate_at(step: int, total: int, *, warmup: int, schedule: str) -> float:
     return ramp * max(0.001, 0.5 * (1 + math.cos(math.pi * min(step, total) / max(1, total))))
 
 
+def decay_at(step: int, total: int, *, start: float, end: float | None) -> float:
+    """Return the weight decay at a step: constant, or from `start` to `end` along a cosine.
+
+    Source: Caron et al. 2021, arXiv:2104.14294, section 3.2: 0.04 to 0.4; also in iBOT and VisionFM.
+
+    Example:
+        >>> [round(decay_at(s, 100, start=0.04, end=0.4), 4) for s in (0, 50, 100)], decay_at(50, 100, start=0.05, end=None)
+        ([0.04, 0.22, 0.4], 0.05)
+    """
+    if end is None:
+        return start
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(step, total) / max(1, total)))
+
+
 class MovingAverage:
     """Exponential moving average of parameters and buffers; quick at first, so that the start is forgotten.
 
