@@ -400,8 +400,9 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
             hint="The file was damaged or exchanged; get it again.",
         )
     # Every tensor is in the file: where the first weights came from is history, and need not exist any more.
-    fresh = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
-    joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k != "weights"})
+    first = ("weights", "sha256")
+    fresh = {m: (n, {k: v for k, v in o.items() if k not in first}) for m, (n, o) in spec.encoders.items()}
+    joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k not in first})
     network = MultimodalNetwork(replace(spec, encoders=fresh, fusion=joined))
     network.spec = replace(network.spec, encoders=spec.encoders, fusion=spec.fusion)
     network.origins = dict(description.get("encoder_weights") or {})
