@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fundusion.core.errors import FundusionError, InvalidInput
+from fundusion.core.errors import FundusionError, IncompatibleWeights, InvalidInput
 from fundusion.datasets.folder import discover
 from fundusion.datasets.synthetic import TASKS
 from fundusion.layers.weights import load_state
@@ -219,3 +219,12 @@ def test_frozen_keeps_the_given_encoder_and_lora_changes_it(records, tmp_path, e
     assert before.keys() == after.keys()
     same = [torch.equal(before[k], after[k]) for k in before if "running" not in k and "tracked" not in k]
     assert all(same) if encoder == "frozen" else not all(same)
+
+
+def test_encoders_of_a_network_that_saw_other_pixels_are_refused(records, tmp_path):
+    train(records[1], tmp_path / "first", config=config_of(train__sizes=[[32, 1]]))
+    encoders = {"cfp": {"name": "contrast_resnet.test", "std": [0.5, 0.5, 0.5]}, "table": "tabular.test"}
+    config = config_of(network__init=str(tmp_path / "first" / "model"), network__encoders=encoders)
+    with pytest.raises(IncompatibleWeights, match=r"std\[0\]: found 0\.5") as caught:
+        train(records[1], tmp_path / "second", config=config)
+    assert caught.value.code == "model.preprocessing"

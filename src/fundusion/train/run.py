@@ -20,7 +20,7 @@ from ..core.tasks import Task
 from ..core.vocabulary import TABLE
 from ..layers.lora import add_lora, merge_lora
 from ..layers.rates import depth_of, layer_of
-from ..network import MultimodalNetwork, build_network, load_network
+from ..network import MultimodalNetwork, build_network, check_pixels, load_network
 from ..objectives.classification import head_loss
 from ..objectives.multitask import Multitask
 from .calibrate import calibrate
@@ -260,6 +260,12 @@ def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | 
                 and given.spec.encoders[modality][0] == network.spec.encoders[modality][0]
                 and modality != TABLE
             ):
+                if modality in network.spec.inputs:
+                    check_pixels(
+                        network.spec.inputs[modality],
+                        given.spec.inputs[modality],
+                        what=f"the {modality} encoder of {chosen.init!r}",
+                    )
                 encoder.load_state_dict(given.encoders[modality].state_dict())
                 if modality in given.origins:
                     network.origins[modality] = given.origins[modality]
