@@ -191,8 +191,8 @@ def test_a_pretrained_encoder_keeps_the_pixels_it_saw(tmp_path):
     (tmp_path / "encoder.json").write_text(json.dumps(facts))
     options = {"weights": str(tmp_path)}
     build_network({"cfp": ("vit.test", options)}, "concat", HEADS, embed_dim=8)
-    with pytest.raises(IncompatibleWeights, match=r"mean\[0\]: found 0\.5") as error:
-        build_network({"cfp": ("vit.test", {**options, "mean": (0.5, 0.5, 0.5)})}, "concat", HEADS, embed_dim=8)
+    with pytest.raises(IncompatibleWeights, match=r"mean\[0\]: found 0\.1") as error:
+        build_network({"cfp": ("vit.test", {**options, "mean": (0.1, 0.2, 0.3)})}, "concat", HEADS, embed_dim=8)
     assert error.value.code == "model.preprocessing"
 
 

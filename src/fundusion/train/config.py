@@ -163,7 +163,13 @@ class FitConfig(_Section):
     #: Weight decay of the last step, reached along a cosine; none keeps it constant. 0.4 in iBOT.
     weight_decay_end: float | None = Field(default=None, gt=0)
     warmup_steps: int = Field(default=300, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    #: Of the schedule plateau: factor of the learning rate, and epochs without a better validation metric before it is applied.
+    plateau: tuple[float, int] = (0.8, 3)
+    #: First epochs in which the bodies of image encoders stay still and the rest learns (the first stage of CABNet).
+    head_epochs: int = Field(default=0, ge=0)
+    #: Learning rate of those epochs; none takes `learning_rate`.
+    head_learning_rate: float | None = Field(default=None, gt=0)
     #: Largest norm of the gradient.
     clip: float = Field(default=5.0, gt=0)
     #: Decay of the moving average of the weights; 0 is off. The average is the model.
@@ -189,6 +195,8 @@ class FitConfig(_Section):
     def _something_to_change(self) -> FitConfig:
         if self.weight_decay_end is not None and self.weight_decay == 0:
             raise ValueError("weight_decay_end needs a weight_decay above zero to start from")
+        if not (0 < self.plateau[0] < 1 and self.plateau[1] >= 1):
+            raise ValueError("plateau is a factor between 0 and 1, and epochs")
         return self
 
     @property
@@ -208,8 +216,10 @@ def deciding(train: dict[str, Any]) -> dict[str, Any]:
         >>> deciding({"seed": 1, "device": "cpu", "weight_decay_end": None})
         {'seed': 1}
     """
-    rest = {k: v for k, v in train.items() if k not in ("device", "loggers", "checkpoint_every")}
-    return {k: v for k, v in rest.items() if k != "weight_decay_end" or v is not None}
+    unused = ["device", "loggers", "checkpoint_every"]
+    unused += [k for k in ("weight_decay_end", "head_learning_rate", "head_epochs") if not train.get(k)]
+    unused += ["plateau"] if train.get("schedule") != "plateau" else []
+    return {k: v for k, v in train.items() if k not in unused}
 
 
 class ModelConfig(_Section):

@@ -149,7 +149,7 @@ class PretrainRun:
         """Return the objective with its networks."""
         return trained["system"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
         """Switch drop path on, in the student only."""
         trained.train()
         if self.config.objective == "ibot":
@@ -293,9 +293,11 @@ def prepare_pretraining(
     """
     if config.objective != "multimae" and len(config.modalities) != 1:
         raise InvalidInput(f"{config.objective} trains on one kind of pictures, got {', '.join(config.modalities)}.")
-    if config.train.ema > 0 or config.train.sizes:
+    asked = config.train
+    if asked.ema > 0 or asked.sizes or asked.head_epochs or asked.schedule == "plateau":
         raise InvalidInput(
-            "training without labels has neither a moving average nor changing sizes.", code="config.train"
+            "training without labels has no moving average, no changing sizes, no epochs of heads alone and no plateau.",
+            code="config.train",
         )
     name = full_name(config.model)
     wanted = models.card(name).input or ImageInput()

@@ -48,6 +48,8 @@ class Run:
     auxiliary_loss: Multitask
     tasks: dict[str, Task]
     metric: str = "macro_auroc"
+    #: Parameters of bodies that learn after the first stage; known from the first step on.
+    free: list[nn.Parameter] | None = None
 
     @property
     def settings(self) -> FitConfig:
@@ -80,12 +82,26 @@ class Run:
         """Return the network among the modules."""
         return trained["network"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
-        """Switch dropout and batch statistics on, except in frozen encoders."""
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
+        """Switch dropout and batch statistics on, except in what stays still: frozen encoders, and bodies in the first epochs."""
         trained.train()
         if self.config.network.encoder == "frozen":
             for modality in self.network.spec.inputs:
                 self.network.encoders[modality].eval()
+        if self.settings.head_epochs:
+            self._hold_bodies(epoch < self.settings.head_epochs)
+
+    def _hold_bodies(self, still: bool) -> None:
+        encoders = [self.network.encoders[m] for m in self.network.spec.inputs]
+        # What attention or projection an encoder has beside its body learns from the start.
+        bodies: list[nn.Module] = [getattr(e, "body", e) for e in encoders]
+        if self.free is None:
+            self.free = [p for body in bodies for p in body.parameters() if p.requires_grad]
+        for parameter in self.free:
+            parameter.requires_grad_(not still)
+        if still:
+            for body in bodies:
+                body.eval()
 
     def after_step(self, step: int, total: int) -> None:
         """Nothing follows an optimiser step."""
