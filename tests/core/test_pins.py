@@ -8,6 +8,7 @@ from fundusion.core.errors import IncompatibleWeights, InvalidInput
 from fundusion.core.pins import check_loaded, check_pin
 from fundusion.core.registry import models
 from fundusion.core.tasks import Ordinal
+from fundusion.layers.weights import save_state
 from fundusion.network import build_network, load_network
 
 FAMILIES = [n for n in models.names() if n.endswith(".test") and "encode" in models.card(n).roles]
@@ -78,3 +79,21 @@ def test_a_network_takes_pins_and_loads_again_without_the_file(file, tmp_path):
     file.unlink()
     again, _ = load_network(tmp_path / "net")
     assert again.origins == network.origins
+
+
+@pytest.mark.parametrize("name", [n for n in FAMILIES if "weights" in models.builder(n).__kwdefaults__])
+def test_every_family_takes_a_hub_id_and_says_how_to_get_what_cannot_be_fetched(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUNDUSION_HOME", str(tmp_path))
+    model = models.create(name)
+    whole = name.startswith(("cabnet", "eyefm", "mae"))
+    state = (model if whole else model.body).state_dict()
+    put = tmp_path / "weights" / "owner--name" / "model.safetensors"
+    put.parent.mkdir(parents=True)
+    save_state(put, {k: v.clone() for k, v in state.items()})
+    again = models.create(name, weights="hub:owner/name", sha256=digest_of(put))
+    assert again.weights_record["source"] == "hub:owner/name/model.safetensors"
+    assert again.weights_record["digest_verified"]
+    with pytest.raises(IncompatibleWeights) as caught:
+        models.create(name, weights="published")
+    assert caught.value.code == "model.not_found"
+    assert caught.value.hint
