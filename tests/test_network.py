@@ -9,8 +9,8 @@ from fundusion.core.errors import IncompatibleWeights, InvalidInput
 from fundusion.core.interfaces import Batch
 from fundusion.core.registry import models
 from fundusion.core.table import TableSchema
-from fundusion.core.tasks import MultiLabel, Ordinal
-from fundusion.layers.weights import save_state
+from fundusion.core.tasks import MultiLabel, Ordinal, Task
+from fundusion.layers.weights import digest, load_state, save_state
 from fundusion.network import NetworkSpec, build_network, drop_modalities, load_network
 
 TABLE = TableSchema.fit([{"age": 40, "sex": "F"}, {"age": 60, "sex": "M"}])
@@ -134,6 +134,66 @@ def test_damaged_or_exchanged_weights_are_refused(tmp_path):
     with pytest.raises(IncompatibleWeights) as error:
         load_network(tmp_path / "model")
     assert error.value.code == "model.digest"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda n: n["tasks"]["disease"]["labels"].reverse(), r"tasks\.disease\.labels\[0\]"),
+        (lambda n: n["inputs"]["cfp"].update(mean=[0.0, 0.0, 0.0]), r"inputs\.cfp\.mean\[0\]: found 0\.0"),
+        (lambda n: n["inputs"]["cfp"].update(size=512), r"inputs\.cfp\.size: found 512"),
+        (lambda n: n["inputs"]["cfp"].update(crop="none"), r"inputs\.cfp\.crop: found 'none'"),
+    ],
+)
+def test_another_class_order_normalisation_or_size_is_refused_with_the_first_differences(tmp_path, change, words):
+    """The digest of the weights is right and every shape fits: only what the weights file says of itself tells."""
+    toy_network().save(tmp_path / "model")
+    path = tmp_path / "model" / "network.json"
+    description = json.loads(path.read_text())
+    change(description["network"])
+    path.write_text(json.dumps(description))
+    with pytest.raises(IncompatibleWeights, match=words) as error:
+        load_network(tmp_path / "model")
+    assert error.value.code == "model.meaning"
+
+
+def test_weights_swapped_with_their_digest_between_networks_of_one_shape_are_refused(tmp_path):
+    labels = ["normal", "mild", "severe"]
+    for name, order in (("a", labels), ("b", labels[::-1])):
+        task = Task(kind="multiclass", labels=tuple(order))
+        build_network({"cfp": "contrast_resnet.test"}, "concat", {"stage": task}, embed_dim=8, seed=0).save(
+            tmp_path / name
+        )
+    description = json.loads((tmp_path / "a" / "network.json").read_text())
+    other = json.loads((tmp_path / "b" / "network.json").read_text())
+    (tmp_path / "a" / "weights.safetensors").write_bytes((tmp_path / "b" / "weights.safetensors").read_bytes())
+    with pytest.raises(IncompatibleWeights) as error:
+        load_network(tmp_path / "a")
+    assert error.value.code == "model.digest"
+    (tmp_path / "a" / "network.json").write_text(json.dumps({**description, "weights_sha256": other["weights_sha256"]}))
+    with pytest.raises(IncompatibleWeights, match="found 'normal', expected 'severe'") as error:
+        load_network(tmp_path / "a")
+    assert error.value.code == "model.meaning"
+
+
+def test_weights_without_words_of_their_own_still_load(tmp_path):
+    toy_network().save(tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    save_state(weights, load_state(weights))
+    path = tmp_path / "model" / "network.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": digest(weights)}))
+    load_network(tmp_path / "model")
+
+
+def test_a_pretrained_encoder_keeps_the_pixels_it_saw(tmp_path):
+    save_state(tmp_path / "encoder.safetensors", models.create("vit.test").body.state_dict())
+    facts = {"model": "vit.test", "sha256": digest(tmp_path / "encoder.safetensors")}
+    (tmp_path / "encoder.json").write_text(json.dumps(facts))
+    options = {"weights": str(tmp_path)}
+    build_network({"cfp": ("vit.test", options)}, "concat", HEADS, embed_dim=8)
+    with pytest.raises(IncompatibleWeights, match=r"mean\[0\]: found 0\.1") as error:
+        build_network({"cfp": ("vit.test", {**options, "mean": (0.1, 0.2, 0.3)})}, "concat", HEADS, embed_dim=8)
+    assert error.value.code == "model.preprocessing"
 
 
 def test_missing_format_and_broken_description_are_refused(tmp_path):

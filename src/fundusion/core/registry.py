@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from .errors import FundusionError, InvalidInput, UnknownName
+from .pins import check_loaded, check_pin
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -234,17 +235,27 @@ class Registry:
     def create(self, name: str, **options: Any) -> Any:
         """Return a new component.
 
+        Args:
+            name: Of the component.
+            **options: Of its builder, and `sha256`: the digest its weights must have.
+
         Raises:
             UnknownName: With the closest names.
             InvalidInput: The builder has no such option.
+            IncompatibleWeights: The weights have another digest.
         """
         builder = self._find(name)
+        pin = options.pop("sha256", None)
+        wanted = None if pin is None else check_pin(pin, options.get("weights"))
         try:
-            return builder(**options)
+            component = builder(**options)
         except TypeError as error:
             if "unexpected keyword argument" in str(error):
                 raise InvalidInput(f"{self.kind} {name!r}: {error}.") from error
             raise
+        if wanted is not None:
+            check_loaded(component, wanted, options["weights"])
+        return component
 
     def _find(self, name: str) -> Callable[..., Any]:
         if name not in self._builders:

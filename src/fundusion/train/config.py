@@ -162,8 +162,16 @@ class FitConfig(_Section):
     #: Factor of the learning rate per layer of an image encoder, from its end to its input; 0.65 in RETFound.
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0)
+    #: Weight decay of the last step, reached along a cosine; none keeps it constant. 0.4 in iBOT.
+    weight_decay_end: float | None = Field(default=None, gt=0)
     warmup_steps: int = Field(default=300, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    #: Of the schedule plateau: factor of the learning rate, and epochs without a better validation metric before it is applied.
+    plateau: tuple[float, int] = (0.8, 3)
+    #: First epochs in which the bodies of image encoders stay still and the rest learns (the first stage of CABNet).
+    head_epochs: int = Field(default=0, ge=0)
+    #: Learning rate of those epochs; none takes `learning_rate`.
+    head_learning_rate: float | None = Field(default=None, gt=0)
     #: Largest norm of the gradient.
     clip: float = Field(default=5.0, gt=0)
     #: Decay of the moving average of the weights; 0 is off. The average is the model.
@@ -185,12 +193,35 @@ class FitConfig(_Section):
     #: Also log to these: mlflow, tensorboard.
     loggers: tuple[Literal["mlflow", "tensorboard"], ...] = ()
 
+    @model_validator(mode="after")
+    def _something_to_change(self) -> FitConfig:
+        if self.weight_decay_end is not None and self.weight_decay == 0:
+            raise ValueError("weight_decay_end needs a weight_decay above zero to start from")
+        if not (0 < self.plateau[0] < 1 and self.plateau[1] >= 1):
+            raise ValueError("plateau is a factor between 0 and 1, and epochs")
+        return self
+
     @property
     def plan(self) -> list[int | None]:
         """Side of the pictures per epoch; None is the encoder's own."""
         if self.sizes:
             return [size for size, count in self.sizes for _ in range(count)]
         return [None] * self.epochs
+
+
+def deciding(train: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an optimisation that decide the weights.
+
+    A setting that came later and is not used is left out, so that older run folders go on.
+
+    Example:
+        >>> deciding({"seed": 1, "device": "cpu", "weight_decay_end": None})
+        {'seed': 1}
+    """
+    unused = ["device", "loggers", "checkpoint_every"]
+    unused += [k for k in ("weight_decay_end", "head_learning_rate", "head_epochs") if not train.get(k)]
+    unused += ["plateau"] if train.get("schedule") != "plateau" else []
+    return {k: v for k, v in train.items() if k not in unused}
 
 
 class ModelConfig(_Section):
@@ -230,8 +261,7 @@ class TrainConfig(_Section):
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
+        value["train"] = deciding(value["train"])
         for key in ("cache", "cache_gb"):
             value["data"].pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

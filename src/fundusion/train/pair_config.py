@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.study import StudyRecord
-from .config import DataConfig, FitConfig, data_folder, load_toml, parse_as
+from .config import DataConfig, FitConfig, data_folder, deciding, load_toml, parse_as
 from .data import load_records
 
 #: What the command line calls an objective, and its registered name.
@@ -62,8 +62,7 @@ class PairConfig(BaseModel):
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
+        value["train"] = deciding(value["train"])
         for key in ("cache", "cache_gb"):
             value["data"].pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

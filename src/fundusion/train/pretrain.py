@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from ..core.durable import write_bytes, write_json
@@ -23,7 +23,7 @@ from ..core.registry import ImageInput, models, objectives
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
-from .config import FitConfig
+from .config import FitConfig, deciding
 from .data import PreparedSet, prepare_set
 from .estimate import estimate
 from .loop import RunResult, fit
@@ -36,6 +36,24 @@ _STEPS: dict[str, type[PretrainStep]] = {"mae": MAEStep, "ibot": IBOTStep, "mult
 #: Smallest and largest share of the area of random cuts, as published.
 _SCALES = {"mae": (0.2, 1.0), "ibot": (0.32, 1.0), "multimae": (0.2, 1.0)}
 _RATIOS = {"mae": 0.75, "ibot": 0.3, "multimae": 0.77}
+
+
+_FIT: dict[str, Any] = {
+    "epochs": 100, "batch_size": 64, "learning_rate": 1.5e-4, "warmup_steps": 200, "ema": 0.0, "clip": 3.0, "evaluate_every": 1,
+}  # fmt: skip
+
+
+class TeacherConfig(BaseModel):
+    """Schedules of iBOT; the defaults are those VisionFM was trained with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: First epochs in which the prototypes do not move.
+    freeze_epochs: int = Field(default=3, ge=0)
+    #: Epochs in which the teacher's temperatures go from their first to their last values.
+    warmup_epochs: int = Field(default=30, ge=0)
+    #: First inertia of the teacher; it rises to one along a cosine.
+    momentum: float = Field(default=0.996, gt=0, lt=1)
 
 
 class PretrainConfig(BaseModel):
@@ -56,22 +74,33 @@ class PretrainConfig(BaseModel):
     decoder: tuple[int, int, int] = (256, 4, 8)
     #: Prototypes, width of the head and of its end (ibot).
     head: tuple[int, int, int] = (8192, 2048, 256)
+    #: How the teacher and the head are led (ibot).
+    teacher: TeacherConfig = TeacherConfig()
     #: Epochs between pictures.
     pictures_every: int = Field(default=10, ge=1)
     #: Share of patients whose pictures are never trained on; their loss is the validation loss.
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     #: Folder where prepared pictures are kept.
     cache: str | None = None
-    train: FitConfig = FitConfig(
-        epochs=100, batch_size=64, learning_rate=1.5e-4, warmup_steps=200, ema=0.0, clip=3.0, evaluate_every=1
-    )
+    train: FitConfig = FitConfig(**_FIT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, value: Any) -> Any:
+        """The weight decay of iBOT rises from 0.04 to 0.4, unless one is given."""
+        if not isinstance(value, dict) or value.get("objective") != "ibot":
+            return value
+        train = value.get("train", _FIT)
+        given = train.model_dump(exclude_unset=True) if isinstance(train, FitConfig) else train
+        if not isinstance(given, dict) or "weight_decay" in given:
+            return value
+        return {**value, "train": {"weight_decay_end": 0.4, **given, "weight_decay": 0.04}}
 
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
-        for key in ("cache", "pictures_every"):
+        value["train"] = deciding(value["train"])
+        for key in ("cache", "pictures_every", *(() if self.objective == "ibot" else ("teacher",))):
             value.pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -119,7 +148,7 @@ class PretrainRun:
         """Return the objective with its networks."""
         return trained["system"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
         """Switch drop path on, in the student only."""
         trained.train()
         if self.config.objective == "ibot":
@@ -129,7 +158,8 @@ class PretrainRun:
         """Return what makes batches and losses."""
         if self._step is None:
             settings = self.settings
-            per_epoch = max(1, len(self.training) // settings.batch_size)
+            # Every batch of an accumulated step counts, as in the numbers the steps are called with.
+            per_epoch = max(1, len(self.training) // settings.batch_size // settings.accumulate * settings.accumulate)
             self._step = _STEPS[self.config.objective](
                 self.system,
                 self.data,
@@ -251,8 +281,9 @@ def _system(config: PretrainConfig, name: str, size: int) -> Any:
         return objectives.create("masked_image.mae", body=body, width=width, depth=depth, num_heads=heads)
     outputs, hidden, bottleneck = config.head
     return objectives.create(
-        "ibot.default", body=body, embed_dim=int(body.embed_dim), outputs=outputs, hidden=hidden, bottleneck=bottleneck
-    )
+        "ibot.default", body=body, embed_dim=int(body.embed_dim), outputs=outputs, hidden=hidden, bottleneck=bottleneck,
+        **config.teacher.model_dump(),
+    )  # fmt: skip
 
 
 def prepare_pretraining(
@@ -265,9 +296,11 @@ def prepare_pretraining(
     """
     if config.objective != "multimae" and len(config.modalities) != 1:
         raise InvalidInput(f"{config.objective} trains on one kind of pictures, got {', '.join(config.modalities)}.")
-    if config.train.ema > 0 or config.train.sizes:
+    asked = config.train
+    if asked.ema > 0 or asked.sizes or asked.head_epochs or asked.schedule == "plateau":
         raise InvalidInput(
-            "training without labels has neither a moving average nor changing sizes.", code="config.train"
+            "training without labels has no moving average, no changing sizes, no epochs of heads alone and no plateau.",
+            code="config.train",
         )
     name = full_name(config.model)
     wanted = models.card(name).input or ImageInput()

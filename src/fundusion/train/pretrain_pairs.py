@@ -91,7 +91,7 @@ class PairRun:
         """Return the model with its objective."""
         return trained["system"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
         """Switch dropout on."""
         trained.train()
 
