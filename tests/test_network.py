@@ -189,3 +189,13 @@ def test_the_origin_of_an_encoder_travels_with_the_network_and_its_file_may_be_g
     assert facts["encoder_weights"]["cfp"]["model"] == "retfound.test"
     loaded.save(tmp_path / "again")
     assert load_network(tmp_path / "again")[1]["encoder_weights"] == network.origins
+
+
+def test_the_contrast_an_encoder_wants_is_an_option_and_is_kept(tmp_path):
+    heads = {"dr_grade": Ordinal(5)}
+    network = build_network({"cfp": ("resnet.test", {"enhance": "clahe"})}, "concat", heads, embed_dim=16)
+    assert network.spec.inputs["cfp"].enhance == "clahe"
+    network.save(tmp_path / "net")
+    assert load_network(tmp_path / "net")[0].spec.inputs["cfp"].enhance == "clahe"
+    with pytest.raises(InvalidInput, match="enhancement"):
+        build_network({"cfp": ("resnet.test", {"enhance": "more"})}, "concat", heads, embed_dim=16)

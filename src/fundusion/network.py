@@ -226,7 +226,7 @@ class MultimodalNetwork(nn.Module):
         )
 
 
-_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames")
+_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames", "enhance")
 
 
 def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:

@@ -16,6 +16,10 @@ from .errors import FundusionError, InvalidInput, UnknownName
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
+#: What may be done to the contrast of a prepared picture; `transforms.enhance` does it.
+ENHANCEMENTS = ("none", "clahe", "clahe_green", "graham")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInput:
     """What pixels an image encoder wants.
@@ -27,6 +31,7 @@ class ImageInput:
         crop: "field_of_view" (cut to the circle, pad to a square) or "none" (pad to a square).
         channels: 3 (grey is repeated) or 1.
         max_frames: Most frames of one volume or series that are encoded, spread evenly.
+        enhance: What is done to the contrast after cutting and scaling, one of `ENHANCEMENTS`.
     """
 
     size: int = 224
@@ -35,10 +40,13 @@ class ImageInput:
     crop: str = "field_of_view"
     channels: int = 3
     max_frames: int = 9
+    enhance: str = "none"
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.channels not in (1, 3) or self.crop not in ("field_of_view", "none"):
             raise InvalidInput(f"image input is not usable: {self}.")
+        if self.enhance not in ENHANCEMENTS:
+            raise InvalidInput(f"enhancement {self.enhance!r} is not one of {ENHANCEMENTS}.", code="config.enhancement")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise InvalidInput(f"mean and std need {self.channels} positive-std channels: {self}.")
 
