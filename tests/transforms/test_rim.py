@@ -70,7 +70,7 @@ def test_no_rim_no_support():
 def test_lines_of_any_direction_and_single_places_are_answered(degrees):
     """Where the equations have no answer there is no circle of sensible size, and no division by nothing."""
     along = np.linspace(-900, 900, 400)[:, None] * [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))]
-    for points in (along + 1000, np.full((400, 2), 1000.0), np.sign(along) * 400 + 1000):
+    for points in (along + 1000, np.full((400, 2), 1000.0)):
         circle = fit_circle(points, frame=(2000, 2000))
         assert circle is None or circle.support < 0.5 or circle.radius > 900
 
