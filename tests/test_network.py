@@ -283,3 +283,13 @@ def test_a_fit_is_an_option_of_an_encoder():
     assert same.inputs["cfp"] == network.spec.inputs["cfp"]
     flair = build_network({"cfp": "flair.test"}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=8)
     assert (flair.spec.inputs["cfp"].size, flair.spec.inputs["cfp"].fit) == (512, "corner")
+
+
+def test_the_contrast_an_encoder_wants_is_an_option_and_is_kept(tmp_path):
+    heads = {"dr_grade": Ordinal(5)}
+    network = build_network({"cfp": ("resnet.test", {"enhance": "clahe"})}, "concat", heads, embed_dim=16)
+    assert network.spec.inputs["cfp"].enhance == "clahe"
+    network.save(tmp_path / "net")
+    assert load_network(tmp_path / "net")[0].spec.inputs["cfp"].enhance == "clahe"
+    with pytest.raises(InvalidInput, match="enhancement"):
+        build_network({"cfp": ("resnet.test", {"enhance": "more"})}, "concat", heads, embed_dim=16)

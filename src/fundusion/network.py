@@ -254,7 +254,7 @@ def _without_origin(modality: str, name: str, options: Mapping[str, Any], folder
     return kept
 
 
-_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames", "fit", "resample")
+_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames", "fit", "resample", "enhance")
 
 
 def _meaning(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 _FITS = ("square", "corner", "stretch", "center")
 _FILTERS = ("area", "bilinear", "bicubic")
+#: What may be done to the contrast of a prepared picture; `transforms.enhance` does it.
+ENHANCEMENTS = ("none", "clahe", "clahe_green", "graham")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class ImageInput:
             the right and the bottom), "stretch" (both sides are scaled, whatever the aspect) or "center" (the shorter side is scaled,
             the middle is kept).
         resample: "area" (the house's, for "square" only), "bilinear" or "bicubic", both without aliasing.
+        enhance: What is done to the contrast after cutting and scaling, one of `ENHANCEMENTS`.
     """
 
     size: int = 224
@@ -46,6 +49,7 @@ class ImageInput:
     max_frames: int = 9
     fit: str = "square"
     resample: str = "area"
+    enhance: str = "none"
 
     def __post_init__(self) -> None:
         known = self.crop in ("field_of_view", "foreground", "none") and self.fit in _FITS and self.resample in _FILTERS
@@ -53,6 +57,8 @@ class ImageInput:
             raise InvalidInput(f"image input is not usable: {self}.")
         if self.fit != "square" and self.resample == "area":
             raise InvalidInput(f"fit {self.fit!r} needs resample bilinear or bicubic: {self}.")
+        if self.enhance not in ENHANCEMENTS:
+            raise InvalidInput(f"enhancement {self.enhance!r} is not one of {ENHANCEMENTS}.", code="config.enhancement")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise InvalidInput(f"mean and std need {self.channels} positive-std channels: {self}.")
 
