@@ -184,6 +184,8 @@ def test_aligners_put_images_and_texts_in_one_space(aligner_name, aligner):
     _unit(seen, aligner.align_dim)
     _unit(said, aligner.align_dim)
     assert torch.equal(seen, aligner.align_images(images))
+    # Features of a frozen tower can be kept and aligned later.
+    torch.testing.assert_close(aligner.align_images(aligner.encode(images).pooled), seen)
     assert torch.equal(said, aligner.align_texts(*aligner.tokenize(TEXTS)))
     assert aligner.scale().ndim == aligner.shift().ndim == 0
     assert 0 < float(aligner.scale()) <= 100.01

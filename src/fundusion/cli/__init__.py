@@ -11,12 +11,14 @@ from .analysis import analyze, demo
 from .check import check
 from .data import draw
 from .datasets import app as datasets_app
+from .knowledge import knowledge
 from .label import label
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
 from .search import index, search
+from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
     name="fundusion",
@@ -28,21 +30,8 @@ app = typer.Typer(
     "Not a medical device; for research and education.",
 )
 for verb in (
-    analyze,
-    demo,
-    check,
-    draw,
-    label,
-    pretrain,
-    adapt,
-    train,
-    evaluate,
-    predict,
-    embed,
-    index,
-    search,
-    models,
-):
+    analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
+):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.add_typer(datasets_app)

@@ -150,8 +150,10 @@ class Aligner(Protocol):
     that of texts. Fusion takes one tower alone: `image_tower()` is an `Encoder`, `text_tower()` a `TextEncoder`, both sharing the
     weights of the aligner.
 
-    Both methods return unit vectors of `align_dim`; a logit is `scale() * image @ text.T + shift()`, where the shift is
-    zero except in sigmoid models.
+    Both methods return unit vectors of `align_dim`; `align_images` also reads pooled features `(B, embed_dim)` kept from before. A
+    text of no token has a vector too, which means nothing: its presence is False.
+
+    A logit is `scale() * image @ text.T + shift()`, where the shift is zero except in sigmoid models.
     """
 
     align_dim: int

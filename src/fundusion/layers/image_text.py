@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 from ..core.interfaces import Features
 from ..core.registry import Card
 from .checkpoints import Rules, canonical_names, find_weights, load_weights
-from .text_tower import CLINICAL, TextTower, bert_body, bert_sizes, has_tokenizer, read_tokenizer
+from .text_tower import CLINICAL, TextTower, bert_body, bert_sizes, has_tokenizer, read_tokenizer, sizes_beside
 from .weights import load_state
 
 #: Bounds of the logarithm of the temperature, as published; e to the second is 100.
@@ -74,6 +75,7 @@ class ImageTextModel(nn.Module):
         text: Text tower; its body is what the file names.
         align_dim: Width of the common space.
         normalise: See `Projection`.
+        attention: Looks expert knowledge up for a picture (KeepFIT); None for models without.
     """
 
     def __init__(
@@ -84,9 +86,10 @@ class ImageTextModel(nn.Module):
         *,
         align_dim: int = 512,
         normalise: bool = True,
+        attention: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.align_dim = align_dim
+        self.align_dim, self.attention = align_dim, attention
         self._as_tower = image_tower
         self._text_rule = {
             "tokenizer": text._tokenizer, "pooling": text.pooling, "layers": text.layers, "max_tokens": text.max_tokens,
@@ -118,8 +121,9 @@ class ImageTextModel(nn.Module):
         return self.text_tower().encode_text(ids, mask)
 
     def align_images(self, images: Tensor) -> Tensor:
-        """Return unit vectors `(B, D)` of normalised images `(B, 3, H, W)`."""
-        return self.vision_model.projection_head_vision(self.encode(images).pooled)
+        """Return unit vectors `(B, D)` of normalised images `(B, 3, H, W)`, or of pooled features `(B, E)` kept from before."""
+        pooled = images if images.ndim == 2 else self.encode(images).pooled
+        return self.vision_model.projection_head_vision(pooled)
 
     def align_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors `(B, D)` of token ids."""
@@ -142,6 +146,7 @@ def bounded_scale(logit_scale: nn.Parameter, *, training: bool) -> Tensor:
     if training:
         with torch.no_grad():
             logit_scale.clamp_(*SCALE_BOUNDS)
+        return logit_scale.exp()
     return logit_scale.clamp(*SCALE_BOUNDS).exp()
 
 
@@ -179,18 +184,21 @@ class Checkpoint:
         layers: tuple[int, ...],
         max_tokens: int,
     ) -> TextTower:
-        """Return a text tower of the sizes that are asked for, else those of the file, else those of Bio_ClinicalBERT."""
-        found = {**CLINICAL, **bert_sizes(self.state, "text_model.model."), **(sizes or {})}
+        """Return a text tower of the sizes asked for, else of the file, else beside the tokenizer, else of Bio_ClinicalBERT."""
+        if tokenizer is None and self.folder is not None and has_tokenizer(self.folder):
+            tokenizer = str(self.folder)
         words = read_tokenizer(tokenizer) if tokenizer else None
-        if words is None and self.folder is not None and has_tokenizer(self.folder):
-            words = read_tokenizer(self.folder)
+        found = {**CLINICAL, **sizes_beside(tokenizer), **bert_sizes(self.state, "text_model.model."), **(sizes or {})}
         body = bert_body(found, pooler=True)
         return TextTower(body, words, pooling=pooling, layers=layers, max_tokens=max_tokens)
 
-    def fill(self, model: nn.Module) -> None:
-        """Load the tensors into a model and leave the record of their origin in it."""
-        rules = Rules(
-            optional=self.rules.optional, ignored=self.rules.ignored, adapt=self.rules.adapt,
-            hub_file=self.rules.hub_file, read=lambda _: self.state,
-        )  # fmt: skip
-        load_weights(model, self.weights, card=self.card, rules=rules)
+    def fill(self, model: nn.Module, *, into: nn.Module | None = None, optional: tuple[str, ...] = ()) -> None:
+        """Load the tensors into a model, or a part of it, and leave the record of their origin in it.
+
+        Args:
+            model: Gets the record.
+            into: Receives the tensors; the model itself when None.
+            optional: Beginnings of names that the file may lack, besides those of the family.
+        """
+        rules = replace(self.rules, optional=(*self.rules.optional, *optional), read=lambda _: self.state)
+        load_weights(model, self.weights, card=self.card, rules=rules, into=into)

@@ -6,7 +6,10 @@ one of them: a mean over padding makes the vector of a text depend on its neighb
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.durable import write_bytes
 from ..core.errors import InvalidInput, require
 from ..core.interfaces import Features
 
@@ -95,9 +99,11 @@ class TextTower(nn.Module):
                 hint="Weights do not hold one. Build the model with tokenizer=FOLDER, one with vocab.txt or tokenizer.json, "
                 "or tokenizer='hub:emilyalsentzer/Bio_ClinicalBERT'.",
             )
-        made = self._tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        blank = torch.tensor([not t.strip() for t in texts])
-        return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+        return tokens_of(self._tokenizer, texts, self.max_tokens)
+
+    def save_words(self, folder: str | Path) -> None:
+        """Write the tokenizer and the sizes of the body, so that a saved network reads words on another machine."""
+        write_words(folder, self._tokenizer, self.body.config)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Features:
         """Return pooled `(B, E)` and tokens `(B, T, E)`."""
@@ -116,6 +122,28 @@ class TextTower(nn.Module):
         else:
             pooled = (tokens * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
         return Features(pooled=pooled, tokens=tokens, token_mask=mask)
+
+
+def tokens_of(tokenizer: Any, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Return ids `(B, T)` and mask `(B, T)` of texts cut at `max_tokens`; a text without a visible character has an empty mask."""
+    shown = [visible(t) for t in texts]
+    made = tokenizer(shown, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+    blank = torch.tensor([not t.strip() for t in shown])
+    return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+
+
+def visible(text: str) -> str:
+    """Return a text without characters that cannot be seen: zero width, direction of writing, control.
+
+    BERT's own tokenizer drops them; CLIP's does not, and reads two texts that look the same as different ones.
+
+    Example:
+        >>> visible("dru\\u200bsen\\u202e, \\x00mild")
+        'drusen, mild'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in text if c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 def bert_body(sizes: Mapping[str, int], *, pooler: bool = False) -> nn.Module:
@@ -166,6 +194,9 @@ def bert_sizes(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, int]:
 def read_tokenizer(source: str | Path) -> Any:
     """Return the tokenizer of a folder or, written as `hub:owner/name`, of the hub.
 
+    A word list without settings is read in lower case, whatever its words: that is what transformers does with the files of
+    Bio_ClinicalBERT, so it is what every published model on top of them saw. `do_lower_case` in tokenizer_config.json decides otherwise.
+
     Raises:
         InvalidInput: The folder does not exist or holds no tokenizer.
     """
@@ -180,12 +211,44 @@ def read_tokenizer(source: str | Path) -> Any:
             code="model.tokenizer",
             hint="Give a folder with vocab.txt or tokenizer.json, or hub:owner/name to download.",
         )
-    if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
-        # A word list alone: the files of published clinical BERTs, which keep case, are often copied like this.
-        words = (folder / "vocab.txt").read_text("utf-8").splitlines()
-        cased = any(w.removeprefix("##") != w.removeprefix("##").lower() for w in words if not w.startswith("["))
-        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=not cased)
+    settings = _settings(folder / "tokenizer_config.json")
+    is_bert = str(settings.get("tokenizer_class", "Bert")).startswith("Bert")
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file() and is_bert:
+        # Lines end at line feeds only: some words of multilingual lists are other separators.
+        words = (folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
+        rules = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+        chosen = {"do_lower_case": True} | {k: settings[k] for k in rules if k in settings}
+        return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)}, **chosen)
     return transformers.AutoTokenizer.from_pretrained(name, local_files_only=True)
+
+
+def write_words(folder: str | Path, tokenizer: Any, config: Any) -> None:
+    """Write a tokenizer and the settings of its network into a folder; nothing without a tokenizer."""
+    if tokenizer is None:
+        return
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        tokenizer.save_pretrained(made)
+        config.save_pretrained(made)
+        for file in sorted(Path(made).iterdir()):
+            write_bytes(target / file.name, file.read_bytes())
+
+
+def sizes_beside(tokenizer: str | Path | None) -> dict[str, int]:
+    """Return the sizes of the BERT that are written beside a tokenizer; nothing where there are none."""
+    file = Path(tokenizer) / "config.json" if tokenizer and not str(tokenizer).startswith("hub:") else None
+    if file is None:
+        return {}
+    settings = _settings(file)
+    if settings.get("model_type") != "bert":
+        return {}
+    return {k: int(settings[k]) for k in CLINICAL if k in settings}
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Return a file of settings; nothing where there is none."""
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -198,3 +261,13 @@ def letter_tokenizer() -> Any:
     transformers = require("transformers", extra="text")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_LETTERS, *(f"##{c}" for c in _LETTERS)]
     return transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)})
+
+
+def letter_tower(*, pooling: str = "mean", layers: Sequence[int] | None = None, pooler: bool = False) -> TextTower:
+    """Return the smallest text tower, with words of letters; nothing is downloaded."""
+    words = letter_tokenizer()
+    sizes = {
+        "vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32,
+        "max_position_embeddings": 64,
+    }  # fmt: skip
+    return TextTower(bert_body(sizes, pooler=pooler), words, pooling=pooling, layers=layers, max_tokens=64)

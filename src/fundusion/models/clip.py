@@ -21,7 +21,7 @@ from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
 from ..layers.checkpoints import Rules, load_weights
 from ..layers.image_text import bounded_scale
-from ..layers.text_tower import has_tokenizer, letter_tokenizer, read_tokenizer
+from ..layers.text_tower import has_tokenizer, letter_tokenizer, read_tokenizer, tokens_of, write_words
 from ..layers.transformer import map_with_mean
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -72,9 +72,11 @@ class ClipTexts(nn.Module):
                 code="model.tokenizer",
                 hint="Weights do not hold one. Build the model with tokenizer=FOLDER, or tokenizer='hub:openai/clip-vit-base-patch32'.",
             )
-        made = self._tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        blank = torch.tensor([not t.strip() for t in texts])
-        return made["input_ids"], made["attention_mask"].bool() & ~blank[:, None]
+        return tokens_of(self._tokenizer, texts, self.max_tokens)
+
+    def save_words(self, folder: str | Path) -> None:
+        """Write the tokenizer, so that a saved network reads words on another machine."""
+        write_words(folder, self._tokenizer, self.body.config)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Features:
         """Return pooled `(B, E)` and tokens `(B, T, E)`."""
@@ -126,8 +128,9 @@ class Clip(nn.Module):
         return self.text_tower().encode_text(ids, mask)
 
     def align_images(self, images: Tensor) -> Tensor:
-        """Return unit vectors `(B, D)` of normalised images `(B, 3, H, W)`."""
-        return F.normalize(self.body.visual_projection(self.encode(images).pooled), dim=-1)
+        """Return unit vectors `(B, D)` of normalised images `(B, 3, H, W)`, or of pooled features `(B, E)` kept from before."""
+        pooled = images if images.ndim == 2 else self.encode(images).pooled
+        return F.normalize(self.body.visual_projection(pooled), dim=-1)
 
     def align_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors `(B, D)` of token ids."""
@@ -231,7 +234,7 @@ def _card(title: str, size: int, repository: str = "", licence: str = "", data: 
     return Card(
         title=title,
         roles=frozenset({"encode", "encode_text", "align"}),
-        input=ImageInput(size=size, mean=_MEAN, std=_STD, crop="none"),
+        input=ImageInput(size=size, mean=_MEAN, std=_STD, crop="none", fit="center", resample="bicubic"),
         paper="arXiv:2103.00020",
         weight_license=licence or None,
         weights=f"hub:{repository}" if repository else None,

@@ -16,12 +16,13 @@ from ..core.registry import Card, ImageInput, models
 from ..layers.backbones import StagedEncoder, create_body
 from ..layers.checkpoints import Rules
 from ..layers.image_text import Checkpoint, ImageTextModel
-from ..layers.text_tower import TextTower, bert_body, letter_tokenizer
+from ..layers.text_tower import TextTower, letter_tower
 
 #: Hidden states that the text vector is the mean of.
 TEXT_LAYERS = (1, 2, -1)
-_RULES = Rules(ignored=("text_model.model.embeddings.position_ids",))
-_INPUT = ImageInput(size=512, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop="none")
+# KeepFIT files are FLAIR files with an attention beside them.
+_RULES = Rules(ignored=("text_model.model.embeddings.position_ids", "attention."))
+_INPUT = ImageInput(size=512, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop="none", fit="corner", resample="bilinear")
 
 
 def _card(title: str, *, released: bool) -> Card:
@@ -36,8 +37,9 @@ def _card(title: str, *, released: bool) -> Card:
         training_data=("38 open sets, 288,307 photographs; not MESSIDOR, FIVES, REFUGE, ACRIMA, DeepDRiD, MMAC",)
         if released
         else (),
-        notes="Prompt: A fundus photograph of [finding]. Longer texts than 77 tokens are cut.",
+        notes="Longer texts than 77 tokens are cut.",
         strides=(4, 8, 16, 32),
+        facts={"prompt": "A fundus photograph of {}"},
     )
 
 
@@ -58,7 +60,7 @@ def resnet_50(
     max_tokens: int = 77,
     text: Mapping[str, int] | None = None,
 ) -> ImageTextModel:
-    """Return FLAIR (134.2 M parameters).
+    """Return FLAIR (133.3 M parameters).
 
     Args:
         weights: A file, "published", or a folder with `model.safetensors`, in which a tokenizer is looked for too.
@@ -79,13 +81,8 @@ def test(*, weights: str | Path | None = None, pooling: str = "mean") -> ImageTe
     """Return the smallest legal configuration."""
     from timm.models.resnet import BasicBlock, ResNet
 
-    words = letter_tokenizer()
-    sizes = {
-        "vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
-        "max_position_embeddings": 64,
-    }  # fmt: skip
     body = ResNet(BasicBlock, [1, 1, 1, 1], channels=(8, 8, 16, 16), num_classes=0, global_pool="")
-    tower = TextTower(bert_body(sizes, pooler=True), words, pooling=pooling, layers=TEXT_LAYERS, max_tokens=64)
+    tower = letter_tower(pooling=pooling, layers=TEXT_LAYERS, pooler=True)
     model = _model(body, tower, 8)
     Checkpoint(weights, card=_TEST, rules=_RULES).fill(model)
     return model
