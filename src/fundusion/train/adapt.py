@@ -145,7 +145,7 @@ def adapt(
     chosen = _task(task, records)
     question, learn, ask, facts = _question(
         model, records, chosen, task=task, modality=modality, weights=weights, options=options, cache=cache,
-        test_fraction=test_fraction, device=settings.device, reporter=reporter,
+        test_fraction=test_fraction, device=settings.device, reporter=reporter, divided=split_rule == "patients",
     )  # fmt: skip
     if set(protocols) & set(ALIGNED):
         words = prompts or prompts_of_task(Knowledge.read(), task, chosen, template=_template(modality))
@@ -254,6 +254,7 @@ def _question(
     test_fraction: float,
     device: str,
     reporter: Callable[[str], Any],
+    divided: bool = True,
 ) -> tuple[Question, npt.NDArray[np.int64], npt.NDArray[np.int64], dict[str, Any]]:
     """Return pictures with labels, rows to learn from and rows to answer, and facts for the record."""
     network = encoder_network(model, modality, answer, weights=weights, options=options)
@@ -277,7 +278,9 @@ def _question(
         outside = np.asarray([position_of(g, seed=0) < test_fraction for g in data.groups])[studies]
     known = ~np.isnan(label)
     learn, ask = np.flatnonzero(known & ~outside), np.flatnonzero(known & outside)
-    if len(np.unique(label[learn])) < 2 or len(ask) == 0:
+    # A rule of its own divides all of them later.
+    usable_rows = learn if divided else np.flatnonzero(known)
+    if len(np.unique(label[usable_rows])) < 2 or (divided and len(ask) == 0):
         raise InvalidInput(
             f"{len(learn)} pictures to learn from and {len(ask)} to measure on are too few.",
             code="train.too_few",
