@@ -28,7 +28,7 @@ from ..network import MultimodalNetwork, build_network, load_network
 from ..report.adaptation import adaptation_page
 from .adapters import ALIGNED, flair_split
 from .aligners import load_aligner
-from .data import prepare_set
+from .data import PreparedSet, prepare_set
 from .embeddings import digest_of_module, with_vectors
 from .pretrain import full_name
 from .protocols import PROTOCOLS, Question, Settings
@@ -270,17 +270,11 @@ def _question(
     counts = np.diff(data.starts[modality])
     studies = np.repeat(np.arange(len(data)), counts)
     label = data.targets[task][studies]
-    by_id = {r.study_id: r for r in usable}
-    splits = [by_id[s].split for s in data.study_ids]
-    if any(splits):
-        outside = np.asarray([s in ("val", "test") for s in splits])[studies]
-    else:
-        outside = np.asarray([position_of(g, seed=0) < test_fraction for g in data.groups])[studies]
+    outside = _outside(data, usable, test_fraction)[studies]
     known = ~np.isnan(label)
     learn, ask = np.flatnonzero(known & ~outside), np.flatnonzero(known & outside)
     # A rule of its own divides all of them later.
-    usable_rows = learn if divided else np.flatnonzero(known)
-    if len(np.unique(label[usable_rows])) < 2 or (divided and len(ask) == 0):
+    if len(np.unique(label[learn if divided else known])) < 2 or (divided and len(ask) == 0):
         raise InvalidInput(
             f"{len(learn)} pictures to learn from and {len(ask)} to measure on are too few.",
             code="train.too_few",
@@ -304,6 +298,15 @@ def _question(
         "weight_license": models.card(network.spec.encoders[modality][0]).weight_license if weights else None,
     }
     return question, learn, ask, facts
+
+
+def _outside(data: PreparedSet, records: Sequence[StudyRecord], test_fraction: float) -> npt.NDArray[np.bool_]:
+    """Return which studies are measured on: those a table says, else some patients."""
+    by_id = {r.study_id: r for r in records}
+    splits = [by_id[s].split for s in data.study_ids]
+    if any(splits):
+        return np.asarray([s in ("val", "test") for s in splits])
+    return np.asarray([position_of(g, seed=0) < test_fraction for g in data.groups])
 
 
 def _rows_of(q: Question, learn: npt.NDArray[np.int64], shots: int, seed: int) -> npt.NDArray[np.int64]:
