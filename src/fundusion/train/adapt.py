@@ -162,6 +162,8 @@ def adapt(
             probabilities = EVERY[p](question, rows, measured, replace(settings, seed=seed))
             found.setdefault((p, k), []).append(_scores(chosen, question, probabilities, measured))
             show(done, len(plan), {"protocol": p, "shots": "all" if k is None else k})
+    if split_rule == "flair":
+        facts |= {"learn": len(pool), "measured": len(measured)}
     result = {**facts, "model": model, "weights": weights, "task": task, "modality": modality, "seeds": seeds,
               "split_rule": split_rule, "labels": list(chosen.labels), "curves": _curves(found)}  # fmt: skip
     write_json(folder / "adaptation.json", result)
