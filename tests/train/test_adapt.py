@@ -110,6 +110,22 @@ def test_the_published_division_differs_between_seeds(records, tmp_path):
     )
     found = json.loads((page.parent / "adaptation.json").read_text("utf-8"))
     assert found["split_rule"] == "flair"
+    assert 0 < found["learn"] < 10
+    assert 0 < found["measured"] < 10
     assert len(found["curves"][0]["metrics"]["accuracy"]["values"]) == 3
+    # Where a table calls every study train there is nothing to measure on, unless the rule divides them itself.
+    trained = [replace(r, split="train") for r in records]
+    with pytest.raises(InvalidInput, match="0 to measure on"):
+        adapt("visionfm.test", trained, tmp_path / "b", task="referable", protocols=("knn",), shots=(None,))
+    adapt(
+        "visionfm.test",
+        trained,
+        tmp_path / "c",
+        task="referable",
+        protocols=("knn",),
+        shots=(None,),
+        seeds=1,
+        split_rule="flair",
+    )
     with pytest.raises(InvalidInput, match="split rule"):
         adapt("visionfm.test", records, tmp_path, split_rule="eyes")

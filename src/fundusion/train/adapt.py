@@ -28,7 +28,7 @@ from ..network import MultimodalNetwork, build_network, load_network
 from ..report.adaptation import adaptation_page
 from .adapters import ALIGNED, flair_split
 from .aligners import load_aligner
-from .data import prepare_set
+from .data import PreparedSet, prepare_set
 from .embeddings import digest_of_module, with_vectors
 from .pretrain import full_name
 from .protocols import PROTOCOLS, Question, Settings
@@ -145,7 +145,7 @@ def adapt(
     chosen = _task(task, records)
     question, learn, ask, facts = _question(
         model, records, chosen, task=task, modality=modality, weights=weights, options=options, cache=cache,
-        test_fraction=test_fraction, device=settings.device, reporter=reporter,
+        test_fraction=test_fraction, device=settings.device, reporter=reporter, divided=split_rule == "patients",
     )  # fmt: skip
     if set(protocols) & set(ALIGNED):
         words = prompts or prompts_of_task(Knowledge.read(), task, chosen, template=_template(modality))
@@ -162,6 +162,8 @@ def adapt(
             probabilities = EVERY[p](question, rows, measured, replace(settings, seed=seed))
             found.setdefault((p, k), []).append(_scores(chosen, question, probabilities, measured))
             show(done, len(plan), {"protocol": p, "shots": "all" if k is None else k})
+    if split_rule == "flair":
+        facts |= {"learn": len(pool), "measured": len(measured)}
     result = {**facts, "model": model, "weights": weights, "task": task, "modality": modality, "seeds": seeds,
               "split_rule": split_rule, "labels": list(chosen.labels), "curves": _curves(found)}  # fmt: skip
     write_json(folder / "adaptation.json", result)
@@ -254,6 +256,7 @@ def _question(
     test_fraction: float,
     device: str,
     reporter: Callable[[str], Any],
+    divided: bool = True,
 ) -> tuple[Question, npt.NDArray[np.int64], npt.NDArray[np.int64], dict[str, Any]]:
     """Return pictures with labels, rows to learn from and rows to answer, and facts for the record."""
     network = encoder_network(model, modality, answer, weights=weights, options=options)
@@ -269,15 +272,11 @@ def _question(
     counts = np.diff(data.starts[modality])
     studies = np.repeat(np.arange(len(data)), counts)
     label = data.targets[task][studies]
-    by_id = {r.study_id: r for r in usable}
-    splits = [by_id[s].split for s in data.study_ids]
-    if any(splits):
-        outside = np.asarray([s in ("val", "test") for s in splits])[studies]
-    else:
-        outside = np.asarray([position_of(g, seed=0) < test_fraction for g in data.groups])[studies]
+    outside = _outside(data, usable, test_fraction)[studies]
     known = ~np.isnan(label)
     learn, ask = np.flatnonzero(known & ~outside), np.flatnonzero(known & outside)
-    if len(np.unique(label[learn])) < 2 or len(ask) == 0:
+    # A rule of its own divides all of them later.
+    if len(np.unique(label[learn if divided else known])) < 2 or (divided and len(ask) == 0):
         raise InvalidInput(
             f"{len(learn)} pictures to learn from and {len(ask)} to measure on are too few.",
             code="train.too_few",
@@ -301,6 +300,15 @@ def _question(
         "weight_license": models.card(network.spec.encoders[modality][0]).weight_license if weights else None,
     }
     return question, learn, ask, facts
+
+
+def _outside(data: PreparedSet, records: Sequence[StudyRecord], test_fraction: float) -> npt.NDArray[np.bool_]:
+    """Return which studies are measured on: those a table says, else some patients."""
+    by_id = {r.study_id: r for r in records}
+    splits = [by_id[s].split for s in data.study_ids]
+    if any(splits):
+        return np.asarray([s in ("val", "test") for s in splits])
+    return np.asarray([position_of(g, seed=0) < test_fraction for g in data.groups])
 
 
 def _rows_of(q: Question, learn: npt.NDArray[np.int64], shots: int, seed: int) -> npt.NDArray[np.int64]:
