@@ -28,7 +28,9 @@ def folder(golden_root, detfill, tmp_path_factory):
     state["logit_scale"] = torch.tensor(2.6592600)
     save_file(state, path / "model.safetensors")
     # The settings of the hub repository say how its own program is called.
-    (path / "config.json").write_text('{"bert_type": "emilyalsentzer/Bio_ClinicalBERT", "norm_features": true}', "utf-8")
+    (path / "config.json").write_text(
+        '{"bert_type": "emilyalsentzer/Bio_ClinicalBERT", "norm_features": true}', "utf-8"
+    )
     return path
 
 
