@@ -11,7 +11,11 @@ from .screen import fail, progress, say
 
 
 def pretrain(
+    context: typer.Context,
     *,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML with all of these and more; options that are given go before it.")
+    ] = None,
     objective: Annotated[str, typer.Option(help="mae, ibot or multimae.")] = "mae",
     model: Annotated[str, typer.Option(help="vit.tiny, vit.small, visionfm.cfp, eyefm.small, ...")] = "vit.small",
     data: Annotated[Path, typer.Option(help="Table of studies, folder of pictures, or a public set as downloaded.")],
@@ -22,6 +26,9 @@ def pretrain(
     learning_rate: Annotated[float, typer.Option(help="Greatest, of AdamW with a cosine.")] = 1.5e-4,
     warmup_steps: Annotated[int, typer.Option(min=0, help="Steps until the greatest learning rate.")] = 100,
     image_size: Annotated[int | None, typer.Option(help="Side of the pictures; the model's own when left out.")] = None,
+    side: Annotated[
+        int | None, typer.Option(help="Side of the stored pictures that are cut from; an eighth more when left out.")
+    ] = None,
     mask_ratio: Annotated[float | None, typer.Option(help="Share of hidden patches.")] = None,
     decoder: Annotated[str, typer.Option(help="Width, depth and heads of the decoder (mae).")] = "256,4,8",
     head: Annotated[str, typer.Option(help="Prototypes and widths of the head (ibot).")] = "8192,2048,256",
@@ -46,17 +53,39 @@ def pretrain(
 
       fundusion pretrain --objective mae --model vit.tiny --data eyes/manifest.csv --out run --epochs 20
 
+      fundusion pretrain --recipe recipes/pretrain.toml --data clinic.csv --seed 1 --out run
+
       fundusion adapt vit.tiny eyes/manifest.csv --weights run --task dr_grade --protocol linear --out adapted
     """
     try:
-        modalities = tuple(m.strip() for m in modality.split(",") if m.strip())
-        config = _config({
-            "objective": objective, "model": model, "modalities": modalities, "mask_ratio": mask_ratio,
-            "options": {} if image_size is None else {"image_size": image_size}, "decoder": _three(decoder),
-            "head": _three(head), "pictures_every": pictures_every, "cache": None if cache is None else str(cache),
-            "train": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision,
-                      "warmup_steps": warmup_steps, "clip": 3.0, "ema": 0.0, "seed": seed, "device": device},
-        })  # fmt: skip
+        config = _config(
+            _merged(
+                recipe,
+                {
+                    "objective": objective,
+                    "model": model,
+                    "mask_ratio": mask_ratio,
+                    "decoder": _three(decoder),
+                    "modalities": tuple(m.strip() for m in modality.split(",") if m.strip()),
+                    "head": _three(head),
+                    "options": {} if image_size is None else {"image_size": image_size},
+                    "side": side,
+                    "pictures_every": pictures_every,
+                    "cache": None if cache is None else str(cache),
+                },
+                {
+                    "epochs": epochs,
+                    "batch_size": batch_size,
+                    "learning_rate": learning_rate,
+                    "precision": precision,
+                    "warmup_steps": warmup_steps,
+                    "seed": seed,
+                    "device": device,
+                },
+                given=_given(context),
+            ),
+            name="options" if recipe is None else recipe.name,
+        )
         code = _run(
             config, data, out, columns=columns, root=root, allow_changes=allow_changes, estimate_only=estimate_only
         )
@@ -77,6 +106,8 @@ def _run(
     allow_changes: bool,
     estimate_only: bool,
 ) -> int:
+    import json
+
     from ..datasets.folder import discover
     from ..train.pretrain import estimate, prepare_pretraining, pretrain
 
@@ -96,6 +127,9 @@ def _run(
     if result.exit_code:
         say("Interrupted; the same command goes on.")
         return result.exit_code
+    untouched = json.loads((out / "encoder.json").read_text("utf-8"))["untouched_test_studies"]
+    if untouched:
+        say(f"Not seen: {untouched} studies of patients of the part test")
     say(f"Encoder:  {out / 'encoder.safetensors'}")
     say(f"Pictures: {out / 'pictures'}")
     say(f'Use it:   encoders = {{ {config.modalities[0]} = {{ name = "{config.model}", weights = "{out}" }} }}')
@@ -114,15 +148,58 @@ def _three(text: str) -> tuple[int, ...]:
     return found
 
 
-def _config(value: dict[str, Any]) -> Any:
+#: Names of options that are called otherwise in a recipe.
+_RENAMED = {"modality": "modalities", "image_size": "options"}
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Return the options that were written on the command line."""
+    names = {n for n in context.params if (s := context.get_parameter_source(n)) and s.name == "COMMANDLINE"}
+    return {_RENAMED.get(n, n) for n in names}
+
+
+def _merged(recipe: Path | None, value: dict[str, Any], train: dict[str, Any], *, given: set[str]) -> dict[str, Any]:
+    """Return the configuration: the recipe's values, and over them the options that were given."""
+    if recipe is None:
+        return {**value, "train": {**train, "clip": 3.0, "ema": 0.0}}
+    found = _read(recipe)
+    options = {**found.get("options", {}), **value.pop("options")}
+    fit = {"clip": 3.0, "ema": 0.0, **found.get("train", {}), **{k: v for k, v in train.items() if k in given}}
+    return {**found, **{k: v for k, v in value.items() if k in given}, "options": options, "train": fit}
+
+
+def _read(recipe: Path) -> dict[str, Any]:
+    import tomllib
+
+    from ..core.errors import InvalidInput, ReadError
+
+    try:
+        found = tomllib.loads(recipe.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ReadError(
+            f"no recipe {recipe.name!r}.", code="config.missing", hint="Recipes are in recipes/."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{recipe.name!r} is no TOML: {error}.", code="config.syntax") from error
+    for key in ("options", "train"):
+        if not isinstance(found.get(key, {}), dict):
+            raise InvalidInput(f"{recipe.name}: {key} is no table.", code="config.invalid", hint=f"Write [{key}].")
+    if not {"objective", "model"} <= found.keys():
+        raise InvalidInput(f"{recipe.name}: a recipe needs objective and model.", code="config.invalid")
+    if found.get("cache"):
+        found["cache"] = str((recipe.parent / str(found["cache"])).absolute())
+    return found
+
+
+def _config(value: dict[str, Any], *, name: str) -> Any:
     from pydantic import ValidationError
 
     from ..core.errors import InvalidInput
     from ..train.pretrain import PretrainConfig, full_name
 
     try:
-        return PretrainConfig.model_validate({**value, "model": full_name(value["model"])})
+        return PretrainConfig.model_validate({**value, "model": full_name(str(value["model"]))})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        raise InvalidInput(f"{where}: {first['msg']}.", code="config.invalid") from error
+        raise InvalidInput(f"{name}: {where}: {first['msg']}.", code="config.invalid") from error
