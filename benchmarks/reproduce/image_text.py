@@ -179,18 +179,23 @@ def measure(arguments: argparse.Namespace, runs: list[Path], eyes: dict) -> dict
         return {"value": found.value, "low": found.low, "high": found.high}
 
     ones = np.ones(len(y))
+    against = {}
+    if control:
+        against = {
+            "macro_auroc_mean_shuffled": interval(macro(y, [scores[r] for r in control])),
+            "gain_over_shuffled": gain(macro(y, [scores[r] for r in real]), macro(y, [scores[r] for r in control])),
+            "recall_gain_over_shuffled": gain(mean_of([hits[r] for r in real]), mean_of([hits[r] for r in control])),
+        }
     return {
+        **against,
         "eyes": len(y), "patients": len(set(groups)), "pictures_trained_on": facts["pictures"], "seeds": len(real),
         "keywords": len(eyes["keywords"]), "chance_recall_at_10": 10 / len(eyes["keywords"]),
         "macro_auroc": {name: interval(macro(y, [s])) for name, s in scores.items()},
         "macro_auroc_mean": interval(macro(y, [scores[r] for r in real])),
-        "macro_auroc_mean_shuffled": interval(macro(y, [scores[r] for r in control])),
-        "gain_over_shuffled": gain(macro(y, [scores[r] for r in real]), macro(y, [scores[r] for r in control])),
         "auroc": {r: {k: SortedAuroc(y[:, i], scores[r][:, i])(ones) for i, k in enumerate(ODIR_LABELS)} for r in scores},
         "recall_at_10": {name: interval(mean_of([h])) for name, h in hits.items()},
         "recall_at_10_mean": interval(mean_of([hits[r] for r in real])),
         "recall_gain_over_most_frequent": gain(mean_of([hits[r] for r in real]), mean_of([hits["most frequent ten"]])),
-        "recall_gain_over_shuffled": gain(mean_of([hits[r] for r in real]), mean_of([hits[r] for r in control])),
         "by_keyword_eyes": {eyes["keywords"][k]: len(e) for k, e in frequent_enough(eyes).items()},
         "recall_at_10_by_keyword": {name: interval(by_keyword(eyes, [h])) for name, h in nearest_of.items()},
         "recall_at_10_by_keyword_mean": interval(by_keyword(eyes, [nearest_of[r] for r in real])),

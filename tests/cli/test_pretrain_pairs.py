@@ -51,7 +51,7 @@ def test_a_recipe_is_changed_by_options(cohort, tmp_path):
         (["--objective", "clip", "--data", "{cohort}", "--knowledge", "absent.json", *BASE], "no knowledge file"),
         (["--objective", "mae", "--data", "{cohort}", "--knowledge", "x.json"], "training with texts"),
         (["--objective", "mae"], "no --data"),
-        (["--recipe", "absent.toml"], "no configuration"),
+        (["--recipe", "absent.toml"], "no recipe"),
     ],
 )
 def test_wrong_options_are_named(cohort, tmp_path, options, words):

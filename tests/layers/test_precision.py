@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from fundusion.core.registry import models
 from fundusion.layers import precision
-from fundusion.layers.precision import TOLERANCE, MatmulCheck, check_fast_matmul, fast_matmul
+from fundusion.layers.precision import TOLERANCE, MatmulCheck, check_fast_matmul, fast_matmul, plain_attention
 
 
 def test_the_check_measures_and_products_stay_exact():
@@ -57,3 +58,15 @@ def test_a_check_finds_rounding(monkeypatch):
     check = check_fast_matmul.__wrapped__()
     assert not check.is_exact
     assert check.error > 1e-4
+
+
+def test_attention_written_out_gives_the_same_answer():
+    body = models.create("vit.test").body
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        fused = body.forward_features(images)
+        # Some installations start without the fused route.
+        had = sum(bool(getattr(layer, "fused_attn", False)) for layer in body.modules())
+        assert plain_attention(body) == had
+        assert plain_attention(body) == 0
+        torch.testing.assert_close(body.forward_features(images), fused, atol=1e-5, rtol=1e-5)

@@ -75,3 +75,12 @@ def test_the_image_tower_of_a_network_is_taken_over_exactly():
     model = models.create("image_text.small", image_weights="screen")
     own = network.encoders["cfp"].state_dict()
     assert all(torch.equal(own[k].float(), v.float()) for k, v in model.image.state_dict().items())
+
+
+def test_characters_that_are_not_seen_change_nothing(model):
+    plain, marked = (
+        model.align_texts(*model.tokenize([t])) for t in ("macular hole", "\u202emac\u200bular\u2066 hole\u200f")
+    )
+    assert torch.equal(plain, marked)
+    long = model.align_texts(*model.tokenize(["drusen " * 150_000]))
+    assert bool(torch.isfinite(long).all())

@@ -20,7 +20,13 @@ def test_configurations(tmp_path):
     with pytest.raises(InvalidInput, match="frozzen") as caught:
         load_pair_config(file)
     assert "frozen" in caught.value.hint
-    for value in ({"objective": "gan"}, {"objective": "clip", "train": 3}, {"objective": "clip", "strength": -1}):
+    for value in (
+        {"objective": "gan"},
+        {"objective": "clip", "train": 3},
+        {"objective": "clip", "strength": -1},
+        {"objective": "clip", "templates": ["a photograph"]},
+        {"objective": "clip", "templates": ["{} {x}"]},
+    ):
         with pytest.raises(InvalidInput):
             pair_config(value)
 

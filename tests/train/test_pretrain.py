@@ -1,12 +1,15 @@
 """Training without labels: exact resumption, an estimate that changes nothing, an encoder that networks take."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from fundusion.core.errors import IncompatibleWeights, InvalidInput, UnknownName
+from fundusion.core.interfaces import Batch
 from fundusion.core.tasks import Ordinal
 from fundusion.datasets.folder import discover
 from fundusion.layers.weights import load_state
@@ -166,6 +169,66 @@ def test_short_names_and_refusals(records, tmp_path):
     ):
         with pytest.raises(InvalidInput, match=words):
             prepare_pretraining(records, tmp_path, config_of("mae", **changes), quiet)
+
+
+def test_patients_that_are_measured_later_are_not_looked_at(records, tmp_path):
+    """Both eyes of a patient are left out when one of them is in the test."""
+    photographed = [r for r in records if r.images.get("cfp")]
+    counts = Counter(r.group for r in photographed)
+    patients = sorted(counts, key=lambda g: (-counts[g], g))
+    tested, validated = patients[0], patients[1:3]
+    parts = {tested: "test", **dict.fromkeys(validated, "val")}
+    assert counts[tested] == 2
+    first = next(r for r in photographed if r.group == tested)
+    split = [
+        replace(r, split=parts.get(r.group, "train") if r.group != tested or r is first else "train") for r in records
+    ]
+    run = prepare_pretraining(split, tmp_path, config_of("mae"), quiet)
+    groups = np.asarray(run.data.groups)
+    assert run.untouched == 2
+    assert tested not in groups
+    assert set(groups[run.studies[run.held_out]]) == set(validated) & set(groups)
+    assert set(groups[run.studies[run.training]]).isdisjoint(validated)
+    pretrain(split, tmp_path / "run", config=config_of("mae"))
+    assert json.loads((tmp_path / "run" / "encoder.json").read_text())["untouched_test_studies"] == run.untouched
+    with pytest.raises(InvalidInput, match="measured later"):
+        prepare_pretraining([replace(r, split="test") for r in records], tmp_path, config_of("mae"), quiet)
+
+
+def test_cuts_come_from_pictures_of_the_wanted_side(records, tmp_path):
+    config = config_of("mae", side=48, train=FitConfig(**FIT, precision="bf16"))
+    run = prepare_pretraining(records, tmp_path, config, quiet)
+    assert run.data.images["cfp"].shape[1:] == (48, 48, 3)
+    assert run.step().batch(run.training[:2], 0, None).pictures[0]["cfp"].shape == (2, 3, 32, 32)
+    # Written out, attention in bfloat16 trains faster on a processor.
+    assert not any(getattr(layer, "fused_attn", False) for layer in run.system.modules())
+    assert config.digest() != config_of("mae", train=config.train).digest()
+
+
+@pytest.mark.parametrize("fusion", ["gated", "cross_attention", "late"])
+def test_the_encoder_answers_inside_a_fused_network_with_and_without_other_modalities(records, tmp_path, fusion):
+    pretrain(records, tmp_path, config=config_of("mae", model="vit.test"))
+
+    def answer(**weights):
+        encoders = {"cfp": ("vit.test", {"image_size": 32, **weights}), "oct": "resnet.test"}
+        network = build_network(encoders, fusion, {"g": Ordinal(5)}, embed_dim=16, seed=0)
+        generator = torch.Generator().manual_seed(0)
+        batch = Batch(
+            study_ids=("a", "b", "c"), modalities=("cfp", "oct"),
+            present=torch.tensor([[True, True], [True, False], [False, True]]),
+            images={m: torch.randn(2, 3, 32, 32, generator=generator) for m in ("cfp", "oct")},
+            owner={"cfp": torch.tensor([0, 1]), "oct": torch.tensor([0, 2])},
+        )  # fmt: skip
+        return network, network.eval()(batch).logits["g"]
+
+    network, ours = answer(weights=str(tmp_path))
+    _, fresh = answer()
+    assert bool(torch.isfinite(ours).all())
+    # The study without a photograph does not notice; the others do.
+    torch.testing.assert_close(ours[2], fresh[2])
+    assert not torch.allclose(ours[:2], fresh[:2])
+    ours.sum().backward()
+    assert float(network.encoders["cfp"].body.patch_embed.proj.weight.grad.abs().sum()) > 0
 
 
 @pytest.mark.slow

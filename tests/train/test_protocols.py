@@ -4,7 +4,7 @@ import torch
 
 from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import ImageInput, models
-from fundusion.train.protocols import PROTOCOLS, AttentiveHead, Question, Settings
+from fundusion.train.protocols import PROTOCOLS, AttentiveHead, Question, Settings, linear_logits
 
 FAST = Settings(steps=60, batch_size=16, learning_rate=5e-3)
 
@@ -71,3 +71,21 @@ def test_the_attentive_head_does_not_mind_the_order_of_tokens():
     torch.manual_seed(0)
     head, tokens = AttentiveHead(12, 3).eval(), torch.randn(2, 5, 12)
     torch.testing.assert_close(head(tokens), head(tokens[:, [3, 1, 0, 4, 2]]), rtol=1e-4, atol=1e-5)
+
+
+def test_events_that_hold_together_are_learned_side_by_side_and_unknown_ones_are_left_out():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 6)).astype(np.float32)
+    events = (x[:, :2] > 0).astype(float)
+    truth = events.copy()
+    # What is not known must not matter, whatever stands in the pictures.
+    events[:40, 0] = np.nan
+    learn, ask = np.arange(120), np.arange(120, 200)
+    z = linear_logits(x, events, np.arange(200), learn=learn, ask=ask)
+    assert z.shape == (80, 2)
+    assert ((z > 0) == truth[ask]).mean() > 0.9
+    flipped = np.where(np.arange(200)[:, None] < 40, 1 - truth, truth)
+    known = flipped.copy()
+    known[:40] = np.nan
+    answers = [linear_logits(x, e, np.arange(200), learn=learn, ask=ask) for e in (known, flipped)]
+    assert ((answers[0] > 0) == truth[ask]).mean() > ((answers[1] > 0) == truth[ask]).mean()

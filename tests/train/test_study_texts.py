@@ -93,3 +93,10 @@ def test_the_definitions_of_flair_are_read_whole(data_root):
     known, _ = read_knowledge(data_root / "text" / "flair_definitions.json")
     assert len(known) == 109
     assert "only few microaneurysms" in StudyTexts(known).texts_for("mild diabetic retinopathy")
+
+
+def test_what_a_report_says_of_the_other_eye_is_not_said_of_this_one():
+    from fundusion.core.vocabulary import Laterality
+
+    said = StudyRecord(study_id="a", laterality=Laterality.LEFT, report="OD: macular hole. OS: drusen.")
+    assert StudyTexts().mentions(said) == {"drusen": 1}

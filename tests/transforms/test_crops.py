@@ -44,3 +44,10 @@ def test_colours_stay_in_range_and_solarising_inverts_bright_pixels():
     assert float(random_colours(images, generator=g(1), blur=0.0, solarise=1.0).max()) <= 0.5
     blurred = random_colours(images, generator=g(1), blur=1.0, solarise=0.0)
     assert float(blurred.std()) < 0.6 * float(lit.std())
+
+
+def test_fine_stripes_become_grey_and_not_other_stripes():
+    stripes = (torch.arange(128) % 2 * 255).to(torch.uint8).expand(128, 128)
+    pictures = stripes[None, :, :, None].expand(4, -1, -1, 3).contiguous()
+    cut = random_crops(pictures, 30, generator=g(), scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    assert float((cut[..., 3:-3] - 0.5).abs().max()) < 0.1

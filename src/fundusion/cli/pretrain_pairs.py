@@ -28,6 +28,7 @@ class Plan:
     recipe: Path | None = None
     modality: str | None = None
     image_size: int | None = None
+    side: int | None = None
     cache: Path | None = None
     columns: Path | None = None
     root: Path | None = None
@@ -40,6 +41,8 @@ class Plan:
 
 def with_texts(plan: Plan) -> int:
     """Train an image-text model and return the exit code."""
+    import json
+
     from ..core.errors import InvalidInput
     from ..datasets.folder import discover
     from ..train.config import load_toml
@@ -73,6 +76,9 @@ def with_texts(plan: Plan) -> int:
     if result.exit_code:
         say("Interrupted; the same command goes on.")
         return result.exit_code
+    untouched = json.loads((plan.out / "encoder.json").read_text("utf-8"))["untouched_test_studies"]
+    if untouched:
+        say(f"Not seen: {untouched} studies of patients of the part test")
     say(f"Model:    {plan.out / 'encoder.safetensors'}")
     say(f'Use it:   encoders = {{ {config.modality} = {{ name = "{config.model}", weights = "{plan.out}" }} }}')
     return 0
@@ -91,6 +97,6 @@ def _merged(value: dict[str, Any], plan: Plan) -> dict[str, Any]:
             merged["train"].pop("sizes", None)
     if plan.image_size is not None:
         merged["options"] = {**merged.get("options", {}), "image_size": plan.image_size}
-    if plan.cache is not None:
-        merged["data"] = {**merged.get("data", {}), "cache": str(plan.cache)}
+    stored = {"cache": None if plan.cache is None else str(plan.cache), "side": plan.side}
+    merged["data"] = {**merged.get("data", {}), **{k: v for k, v in stored.items() if v is not None}}
     return merged

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 #: Greatest relative error that counts as exact; float32 products of this size are at about 1e-6, bfloat16 at about 3e-3.
 TOLERANCE = 1e-5
@@ -73,6 +74,20 @@ def fast_matmul(*, enabled: bool = True) -> Iterator[bool]:
         return
     with _route("bf16"):
         yield True
+
+
+def plain_attention(module: nn.Module) -> int:
+    """Write attention out as two products and a softmax in every layer that has the choice; return how many changed.
+
+    On processors the backward pass of fused attention in bfloat16 takes two to three times as long as that of the products, which have
+    fast kernels of their own: a masked-autoencoder step of ViT-Ti/16 at 224 px falls from 1.3 to 0.9 s on one core. Weights are untouched.
+    """
+    changed = 0
+    for layer in module.modules():
+        if getattr(layer, "fused_attn", False):
+            layer.fused_attn = False
+            changed += 1
+    return changed
 
 
 @contextmanager

@@ -31,8 +31,12 @@ def pieces_of(text: str) -> list[str]:
         ['no', 'bleeding', 'no bleeding']
         >>> pieces_of("无出血")
         ['无', '出', '血', '无 出', '出 血']
+        >>> pieces_of("dru\u200bsen")
+        ['drusen']
     """
-    words = _PIECE.findall(unicodedata.normalize("NFKC", text).casefold())
+    # Characters that are not seen (zero width, direction) would cut a word in two.
+    seen = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    words = _PIECE.findall(seen.casefold())
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 

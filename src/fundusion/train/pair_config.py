@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..core.study import StudyRecord
 from .config import DataConfig, FitConfig, data_folder, deciding, load_toml, parse_as
@@ -58,6 +58,13 @@ class PairConfig(BaseModel):
     #: Type the weights are stored in.
     store: Literal["float32", "float16"] = "float32"
     train: FitConfig = FitConfig(epochs=15, batch_size=64, learning_rate=1e-3, warmup_steps=100, clip=1.0, ema=0.0)
+
+    @field_validator("templates")
+    @classmethod
+    def _one_place(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or any(t.count("{}") != 1 or set("{}") & set(t.replace("{}", "", 1)) for t in value):
+            raise ValueError("a template has one {}, where the text goes, and no other braces")
+        return value
 
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""

@@ -22,6 +22,7 @@ from ..core.errors import InvalidInput
 from ..core.registry import ImageInput, models, objectives
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
+from ..layers.precision import plain_attention
 from ..layers.weights import digest, save_state
 from .config import FitConfig, deciding
 from .data import PreparedSet, prepare_set
@@ -80,6 +81,8 @@ class PretrainConfig(BaseModel):
     pictures_every: int = Field(default=10, ge=1)
     #: Share of patients whose pictures are never trained on; their loss is the validation loss.
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    #: Side of the stored pictures that are cut from, px; None is an eighth more than the encoder sees. Small cuts of larger ones keep detail.
+    side: int | None = Field(default=None, ge=32)
     #: Folder where prepared pictures are kept.
     cache: str | None = None
     train: FitConfig = FitConfig(**_FIT)
@@ -118,6 +121,8 @@ class PretrainRun:
     held_out: npt.NDArray[np.int64]
     #: Study of each row: rows of single-picture objectives are pictures.
     studies: npt.NDArray[np.int64]
+    #: Studies of patients in the part "test", which were not looked at.
+    untouched: int = 0
     metric: str = "none"
     _step: Any = field(default=None)
 
@@ -235,6 +240,7 @@ class PretrainRun:
                 "modalities": list(self.config.modalities),
                 "epochs": epochs,
                 "pictures": len(self.training),
+                "untouched_test_studies": self.untouched,
                 "sha256": digest(path),
             },
         )
@@ -309,14 +315,23 @@ def prepare_pretraining(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         system = _system(config, name, size)
+    if config.train.device == "cpu" and config.train.precision == "bf16":
+        plain_attention(system)
     # Other modalities of a table are no mistake.
-    records = [r for r in records if any(r.images.get(m) for m in inputs)]
+    kept, untouched = without_tests(records)
+    records = [r for r in kept if any(r.images.get(m) for m in inputs)]
     with reporter("reading") as show:
-        data = prepare_set(records, inputs, side=size + size // 8, cache=config.cache, progress=show)
+        data = prepare_set(records, inputs, side=config.side or size + size // 8, cache=config.cache, progress=show)
     write_json(
         folder / "rejected.json",
         [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
     )
+    if not data.images and untouched:
+        raise InvalidInput(
+            f"all {untouched} studies belong to patients of the part test, who are measured later.",
+            code="input.empty",
+            hint="Give the column split the value train where patients may be trained on.",
+        )
     if not data.images:
         raise InvalidInput(f"no pictures of {', '.join(config.modalities)} were found.", code="input.empty")
     inputs = {m: i for m, i in inputs.items() if m in data.images}
@@ -324,7 +339,8 @@ def prepare_pretraining(
     studies = np.arange(len(data))
     if config.objective != "multimae":
         studies = np.repeat(studies, np.diff(data.starts[first]))
-    outside = _held_out(data, config.validation_fraction, config.train.seed)[studies]
+    named = {r.study_id for r in records if r.split == "val"}
+    outside = _held_out(data, config.validation_fraction, config.train.seed, named)[studies]
     training, held_out = np.flatnonzero(~outside), np.flatnonzero(outside)
     if len(training) < config.train.batch_size or len(held_out) == 0:
         raise InvalidInput(
@@ -334,12 +350,31 @@ def prepare_pretraining(
         )
     return PretrainRun(
         folder=folder, config=config, system=system, inputs=inputs, data=data, training=training, held_out=held_out,
-        studies=studies,
+        studies=studies, untouched=untouched,
     )  # fmt: skip
 
 
-def _held_out(data: PreparedSet, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return which studies are never trained on; among few patients, where the share takes nobody, those of one patient."""
+def without_tests(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], int]:
+    """Return the records of patients of whom no study is in the part "test", and the number of the others.
+
+    Pictures without labels teach an encoder all the same: who is measured later must not be among them.
+
+    Example:
+        >>> kept, left = without_tests([StudyRecord(study_id="a", split="train"), StudyRecord(study_id="b", split="test")])
+        >>> [r.study_id for r in kept], left
+        (['a'], 1)
+    """
+    tested = {r.group for r in records if r.split == "test"}
+    kept = [r for r in records if r.group not in tested]
+    return kept, len(records) - len(kept)
+
+
+def _held_out(data: PreparedSet, fraction: float, seed: int, named: set[str]) -> npt.NDArray[np.bool_]:
+    """Return which studies are never trained on: of the patients the table calls "val", else of a share of the patients; among few
+    patients, where the share takes nobody, those of one."""
+    if named:
+        groups = {g for s, g in zip(data.study_ids, data.groups, strict=True) if s in named}
+        return np.asarray([g in groups for g in data.groups], np.bool_)
     places = np.asarray([position_of(g, seed=seed) for g in data.groups])
     return places < fraction if (places < fraction).any() else places == places.min()
 

@@ -29,6 +29,7 @@ from .estimate import estimate
 from .loop import RunResult, fit
 from .pair_config import PAIR_OBJECTIVES, PairConfig, below_data, studies_of
 from .pair_steps import CHOICES, Line, PairStep, Said
+from .pretrain import without_tests
 from .run import Reporter
 from .steps import generators_of
 from .study_texts import StudyTexts, TextSource, read_knowledge
@@ -247,19 +248,6 @@ def prepare_pairs(
         held_out=held_out, studies=studies, said=said, findings=findings, lines=lines, knowledge=sums,
         wordings=[source.texts_for(f) for f in findings], untouched=untouched,
     )  # fmt: skip
-
-
-def without_tests(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], int]:
-    """Return the records of patients of whom no study is in the part "test", and the number of the others.
-
-    Example:
-        >>> kept, left = without_tests([StudyRecord(study_id="a", split="train"), StudyRecord(study_id="b", split="test")])
-        >>> [r.study_id for r in kept], left
-        (['a'], 1)
-    """
-    tested = {r.group for r in records if r.split == "test"}
-    kept = [r for r in records if r.group not in tested]
-    return kept, len(records) - len(kept)
 
 
 def _outside(data: PreparedSet, config: PairConfig, named: set[str]) -> npt.NDArray[np.bool_]:

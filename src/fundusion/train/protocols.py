@@ -113,29 +113,49 @@ Protocol = Callable[[Question, npt.NDArray[np.int64], npt.NDArray[np.int64], Set
 
 
 def linear(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:
-    """Return probabilities of ridge logistic regressions, one per class, on standardised vectors.
+    """Return probabilities of ridge logistic regressions, one per class, on standardised vectors; see `linear_logits`."""
+    events = (question.labels[:, None] == np.arange(question.classes)).astype(np.float64)
+    logits = linear_logits(question.vectors, events, question.groups, learn=learn, ask=ask)
+    p: Array = 1 / (1 + np.exp(-logits))
+    return p / p.sum(1, keepdims=True)
+
+
+def linear_logits(
+    vectors: npt.NDArray[Any],
+    events: Array,
+    groups: npt.NDArray[np.int64],
+    *,
+    learn: npt.NDArray[np.int64],
+    ask: npt.NDArray[np.int64],
+) -> Array:
+    """Return logits `(len(ask), K)` of ridge logistic regressions, one per event, on standardised vectors.
 
     Strength is chosen by cross-validation over patients from 60 pictures on; below, it is 10. With fewer pictures than features the
     problem is solved in the space the pictures span, which has the same solution.
+
+    Args:
+        vectors: `(T, E)`.
+        events: `(T, K)`, 1, 0, or NaN where it is not known; several may hold at once.
+        groups: `(T,)`, patient of each picture.
+        learn: Rows that are learned from.
+        ask: Rows that are answered.
     """
-    x = question.vectors.astype(np.float64)
+    x = vectors.astype(np.float64)
     mean, spread = x[learn].mean(0), x[learn].std(0) + 1e-6
     x = (x - mean) / spread / math.sqrt(x.shape[1])
     if x.shape[1] > len(learn):
         _, _, basis = np.linalg.svd(x[learn], full_matrices=False)
         x = x @ basis.T
-    events = (question.labels[learn][:, None] == np.arange(question.classes)).astype(np.float64)
     # Features have length one, not one each: the strengths that are tried are scaled with them.
     x = x * 10
     ridge = 10.0
     if len(learn) >= 60:
-        ridge = best_ridge(x[learn], events, np.unique(question.groups[learn], return_inverse=True)[1])
-    logits = np.empty((len(ask), question.classes))
-    for k in range(question.classes):
-        weights, bias = ridge_logistic(x[learn], events[:, k], ridge=ridge)
+        ridge = best_ridge(x[learn], events[learn], np.unique(groups[learn], return_inverse=True)[1])
+    logits = np.empty((len(ask), events.shape[1]))
+    for k in range(events.shape[1]):
+        weights, bias = ridge_logistic(x[learn], events[learn, k], ridge=ridge)
         logits[:, k] = x[ask] @ weights + bias
-    p: Array = 1 / (1 + np.exp(-logits))
-    return p / p.sum(1, keepdims=True)
+    return logits
 
 
 def knn(question: Question, learn: npt.NDArray[np.int64], ask: npt.NDArray[np.int64], settings: Settings) -> Array:

@@ -31,23 +31,25 @@ def random_crops(
     Returns:
         float32 `(T, C, size, size)` in [0, 1].
     """
-    images = pixels.permute(0, 3, 1, 2).float() / 255
-    count = len(images)
+    images = pixels.permute(0, 3, 1, 2)
+    count, _, rows, columns = images.shape
 
     def draw(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
     area, aspect = draw(*scale), torch.exp(draw(math.log(ratio[0]), math.log(ratio[1])))
-    width = (area * aspect).sqrt().clamp(max=1.0)
-    height = (area / aspect).sqrt().clamp(max=1.0)
-    x, y = draw(-1, 1) * (1 - width), draw(-1, 1) * (1 - height)
-    mirror = torch.ones(count)
-    if flip:
-        mirror = (torch.rand(count, generator=generator) < 0.5).float() * 2 - 1
-    zero = torch.zeros(count)
-    theta = torch.stack([torch.stack([width * mirror, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
-    grid = F.affine_grid(theta, [count, images.shape[1], size, size], align_corners=False)
-    return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
+    width = ((area * aspect).sqrt() * columns).round().clamp(1, columns).int()
+    height = ((area / aspect).sqrt() * rows).round().clamp(1, rows).int()
+    left = (draw(0, 1) * (columns - width)).round().int()
+    top = (draw(0, 1) * (rows - height)).round().int()
+    mirror = torch.rand(count, generator=generator) < 0.5 if flip else torch.zeros(count, dtype=torch.bool)
+    # Whole pixels and bytes: fast routines with antialiasing exist for these only.
+    cuts = [
+        F.interpolate(images[i : i + 1, :, y : y + h, x : x + w], (size, size), mode="bicubic", antialias=True)
+        for i, (y, x, h, w) in enumerate(torch.stack([top, left, height, width], 1).tolist())
+    ]
+    cut = torch.cat(cuts)
+    return torch.where(mirror[:, None, None, None], cut.flip(3), cut).float().div_(255)
 
 
 def random_colours(images: Tensor, *, generator: torch.Generator, blur: float, solarise: float) -> Tensor:
