@@ -319,6 +319,7 @@ def prepare_pretraining(
         plain_attention(system)
     # Other modalities of a table are no mistake.
     kept, untouched = without_tests(records)
+    exist = any(r.images.get(m) for r in records for m in inputs)
     records = [r for r in kept if any(r.images.get(m) for m in inputs)]
     with reporter("reading") as show:
         data = prepare_set(records, inputs, side=config.side or size + size // 8, cache=config.cache, progress=show)
@@ -326,7 +327,7 @@ def prepare_pretraining(
         folder / "rejected.json",
         [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
     )
-    if not data.images and untouched:
+    if not data.images and untouched and exist:
         raise InvalidInput(
             f"all {untouched} studies belong to patients of the part test, who are measured later.",
             code="input.empty",
