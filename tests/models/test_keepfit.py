@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from fundusion.core.errors import IncompatibleWeights, InvalidInput
 from fundusion.core.registry import models
-from fundusion.models.keepfit import KnowledgeAttention
+from fundusion.layers.reference_attention import ReferenceAttention
 from fundusion.transforms.image import model_input
 
 from .golden import manifest
@@ -57,18 +57,18 @@ def test_attention_equals_the_official_one_and_its_axis_is_a_switch(released, fi
     assert is_close(F.mse_loss(official["ek_txt"], attended), official["ek_mse"])
     # As released the two heads of one pair share one; in the paper the atlas does.
     torch.testing.assert_close(released.attention.weights(*asked).sum(0), torch.ones(6, 4))
-    paper = KnowledgeAttention(512, rule="keys").eval()
+    paper = ReferenceAttention(512, softmax_over="keys").eval()
     paper.load_state_dict(released.attention.state_dict())
     torch.testing.assert_close(paper.weights(*asked).sum(-1), torch.ones(2, 6))
     assert not torch.allclose(paper(*asked, official["ek_ktxt"]), attended, atol=1e-4)
-    assert models.create("keepfit.test", attention="keys").attention.rule == "keys"
+    assert models.create("keepfit.test", attention="keys").attention.softmax_over == "keys"
     with pytest.raises(InvalidInput, match="over heads"):
         models.create("keepfit.test", attention="heads")
 
 
 def test_weights_are_dropped_in_training_only():
     torch.manual_seed(0)
-    attention = KnowledgeAttention(8)
+    attention = ReferenceAttention(8)
     q, k, v = torch.randn(3, 8), torch.randn(5, 8), torch.randn(5, 8)
     assert not torch.equal(attention(q, k, v), attention(q, k, v))
     assert torch.equal(attention.eval()(q, k, v), attention(q, k, v))

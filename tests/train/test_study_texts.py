@@ -1,12 +1,13 @@
 """What is said about a study: reports, words, grades, letters; knowledge files and what they refuse."""
 
 import json
+from importlib.resources import files
 
 import pytest
 
 from fundusion.core.errors import InvalidInput, ReadError
 from fundusion.core.study import StudyRecord
-from fundusion.train.study_texts import StudyTexts, read_knowledge
+from fundusion.train.study_texts import StudyTexts, digest_of_texts, read_knowledge
 
 
 def study(report=None, **labels):
@@ -66,6 +67,15 @@ def test_knowledge_files(tmp_path):
     assert len(digest) == 64
     file.write_text(json.dumps({"drusen": ["x"]}))
     assert read_knowledge(file)[0] == {"drusen": ("x",)}
+
+
+def test_the_findings_of_the_package_and_a_file_made_of_them_are_knowledge(tmp_path):
+    known, digest = read_knowledge("findings")
+    assert known["drusen"][0] == "soft drusen"
+    store = tmp_path / "mine.toml"
+    store.write_bytes((files("fundusion.knowledge") / "findings.toml").read_bytes())
+    assert read_knowledge(store) == (known, digest)
+    assert digest_of_texts({"drusen": ("x",)}) != digest
 
 
 @pytest.mark.parametrize(

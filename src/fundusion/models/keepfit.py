@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from ..core.errors import InvalidInput
 from ..core.registry import Card, ImageInput, models
 from ..layers.backbones import StagedEncoder, create_body
 from ..layers.checkpoints import Rules
 from ..layers.image_text import Checkpoint, ImageTextModel
+from ..layers.reference_attention import ReferenceAttention
 from ..layers.text_tower import letter_tower
 
 AttentionRule = Literal["released", "keys"]
@@ -26,43 +24,11 @@ _TEXT_LAYERS = (1, 2, -1)
 _RULES = Rules(ignored=("text_model.model.embeddings.position_ids",))
 
 
-class KnowledgeAttention(nn.Module):
-    """Texts of an atlas, weighted by how alike its pictures are to those at hand.
-
-    Args:
-        width: Of the common space.
-        num_heads: Parts of it that are compared apart.
-        dropout: Of weights, in training.
-        rule: "released": the weights of the heads of one pair sum to one; "keys": those of one picture over the atlas do.
-    """
-
-    def __init__(
-        self, width: int, *, num_heads: int = 2, dropout: float = 0.5, rule: AttentionRule = "released"
-    ) -> None:
-        super().__init__()
-        if rule not in ("released", "keys"):
-            raise InvalidInput(f'attention {rule!r} is not "released" (over heads) or "keys" (as in the paper).')
-        self.num_heads, self.dropout, self.rule = num_heads, dropout, rule
-        self.W_q, self.W_k, self.W_v, self.W_o = (nn.Linear(width, width, bias=False) for _ in range(4))
-
-    def weights(self, images: Tensor, atlas_images: Tensor) -> Tensor:
-        """Return the weights `(heads, B, K)` before dropout."""
-        q, k = self._split(self.W_q(images)), self._split(self.W_k(atlas_images))
-        scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
-        return scores.softmax(0 if self.rule == "released" else -1)
-
-    def forward(self, images: Tensor, atlas_images: Tensor, atlas_texts: Tensor) -> Tensor:
-        """Return what the atlas says of pictures, `(B, D)`.
-
-        Shapes:
-            images `(B, D)`; atlas_images and atlas_texts `(K, D)`, row by row of one pair.
-        """
-        weights = F.dropout(self.weights(images, atlas_images), self.dropout, self.training)
-        found = weights @ self._split(self.W_v(atlas_texts))
-        return self.W_o(found.transpose(0, 1).reshape(len(images), -1))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), self.num_heads, -1).transpose(0, 1)
+def _attention(width: int, rule: AttentionRule) -> ReferenceAttention:
+    """Return the attention to texts of an atlas, normalised over heads ("released") or over the atlas ("keys")."""
+    if rule not in ("released", "keys"):
+        raise InvalidInput(f'attention {rule!r} is not "released" (over heads) or "keys" (as in the paper).')
+    return ReferenceAttention(width, softmax_over="heads" if rule == "released" else "keys")
 
 
 def _card(title: str, *, released: bool) -> Card:
@@ -121,7 +87,7 @@ def resnet_50(
     file = Checkpoint(weights, card=_RESNET, rules=_RULES)
     words = file.text(sizes=text, tokenizer=tokenizer, pooling=pooling, layers=_TEXT_LAYERS, max_tokens=max_tokens)
     body = create_body("resnet50", global_pool="")
-    return _fill(file, ImageTextModel(body, StagedEncoder, words, attention=KnowledgeAttention(512, rule=attention)))
+    return _fill(file, ImageTextModel(body, StagedEncoder, words, attention=_attention(512, attention)))
 
 
 @models.register("keepfit.test", _TEST)
@@ -133,5 +99,5 @@ def test(
 
     body = ResNet(BasicBlock, [1, 1, 1, 1], channels=(8, 8, 16, 16), num_classes=0, global_pool="")
     tower = letter_tower(pooling=pooling, layers=_TEXT_LAYERS, pooler=True)
-    model = ImageTextModel(body, StagedEncoder, tower, align_dim=8, attention=KnowledgeAttention(8, rule=attention))
+    model = ImageTextModel(body, StagedEncoder, tower, align_dim=8, attention=_attention(8, attention))
     return _fill(Checkpoint(weights, card=_TEST, rules=_RULES), model)

@@ -39,7 +39,7 @@ class PairConfig(BaseModel):
     frozen: bool = False
     #: Where studies are and how patients are divided; sets are left out when records are given.
     data: DataConfig = DataConfig()
-    #: JSON file of findings and what is known about them; a relative path is below FUNDUSION_DATA.
+    #: What is known about findings: "findings" (the file in the package), TOML or JSON; a relative path is below FUNDUSION_DATA.
     knowledge: str | None = None
     #: Words of labels to the finding they mean.
     aliases: dict[str, str] = {}

@@ -206,7 +206,7 @@ def prepare_pairs(
         )
     sums = ""
     if source is None:
-        known, sums = read_knowledge(below_data(config.knowledge)) if config.knowledge else ({}, "")
+        known, sums = _known(config.knowledge)
         source = StudyTexts(known, config.aliases)
     base = card.input or ImageInput()
     wanted = replace(base, size=int(config.options.get("image_size", base.size)))
@@ -393,3 +393,9 @@ def pretrain_pairs(
             torch.manual_seed(generators_of(config.train.seed, 0)[0].initial_seed())
             announce(str(estimate(run)))
         return fit(run, allow_changes=allow_changes, reporter=reporter)
+
+
+def _known(knowledge: str | None) -> tuple[dict[str, tuple[str, ...]], str]:
+    if not knowledge:
+        return {}, ""
+    return read_knowledge(knowledge if knowledge == "findings" else below_data(knowledge))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from ..core.durable import digest_of
 from ..core.errors import InvalidInput, ReadError
 from ..core.study import StudyRecord, is_missing
 from ..core.vocabulary import ODIR_LABELS
+from ..knowledge import Knowledge
 from ..readers.report import label_report, read_report
 
 #: Names of retinopathy grades and of oedema risks, as a sentence would have them.
@@ -155,15 +157,19 @@ def _letters(value: Any) -> list[str]:
 
 
 def read_knowledge(path: str | Path) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Return finding to texts from a JSON file, and a digest of the file.
+    """Return finding to texts, and a digest of what they were read from.
 
-    The file maps a finding to a list of texts, or holds such a mapping under "definitions".
+    "findings" is the file of findings in the package. A TOML file is one a user made of it with `fundusion knowledge`. A JSON file maps a
+    finding to a list of texts, or holds such a mapping under "definitions".
 
     Raises:
         ReadError: No such file, or it is no JSON.
         InvalidInput: It holds something else.
     """
     source = Path(path)
+    if str(path) == "findings" or source.suffix == ".toml":
+        texts = Knowledge.read(None if str(path) == "findings" else source).texts_by_name()
+        return {plain(k): v for k, v in texts.items()}, digest_of_texts(texts)
     if not source.is_file():
         raise ReadError(f"no knowledge file {source.name!r}.", code="knowledge.missing")
     if source.stat().st_size > _MAX_KNOWLEDGE_BYTES:
@@ -184,3 +190,13 @@ def read_knowledge(path: str | Path) -> tuple[dict[str, tuple[str, ...]], str]:
             hint='Write {"drusen": ["yellow deposits under the retina"]}.',
         )
     return {plain(k): tuple(v) for k, v in value.items()}, digest_of(source)
+
+
+def digest_of_texts(texts: Mapping[str, Sequence[str]]) -> str:
+    """Return a digest of what is said for each finding.
+
+    Example:
+        >>> digest_of_texts({"a": ("b",)}) == digest_of_texts({"a": ["b"]}) != digest_of_texts({"a": ["c"]})
+        True
+    """
+    return hashlib.sha256(json.dumps({k: list(v) for k, v in texts.items()}, sort_keys=True).encode()).hexdigest()
