@@ -58,33 +58,16 @@ def pretrain(
       fundusion adapt vit.tiny eyes/manifest.csv --weights run --task dr_grade --protocol linear --out adapted
     """
     try:
+        value = {
+            "objective": objective, "model": model, "mask_ratio": mask_ratio, "decoder": _three(decoder), "side": side,
+            "modalities": tuple(m.strip() for m in modality.split(",") if m.strip()), "head": _three(head),
+            "options": {} if image_size is None else {"image_size": image_size}, "pictures_every": pictures_every,
+            "cache": None if cache is None else str(cache),
+        }  # fmt: skip
+        train = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision,
+                 "warmup_steps": warmup_steps, "seed": seed, "device": device}  # fmt: skip
         config = _config(
-            _merged(
-                recipe,
-                {
-                    "objective": objective,
-                    "model": model,
-                    "mask_ratio": mask_ratio,
-                    "decoder": _three(decoder),
-                    "modalities": tuple(m.strip() for m in modality.split(",") if m.strip()),
-                    "head": _three(head),
-                    "options": {} if image_size is None else {"image_size": image_size},
-                    "side": side,
-                    "pictures_every": pictures_every,
-                    "cache": None if cache is None else str(cache),
-                },
-                {
-                    "epochs": epochs,
-                    "batch_size": batch_size,
-                    "learning_rate": learning_rate,
-                    "precision": precision,
-                    "warmup_steps": warmup_steps,
-                    "seed": seed,
-                    "device": device,
-                },
-                given=_given(context),
-            ),
-            name="options" if recipe is None else recipe.name,
+            _merged(recipe, value, train, given=_given(context)), name=recipe.name if recipe else "options"
         )
         code = _run(
             config, data, out, columns=columns, root=root, allow_changes=allow_changes, estimate_only=estimate_only
