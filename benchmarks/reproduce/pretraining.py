@@ -320,6 +320,7 @@ def measure(arguments) -> None:
     answer: dict = {"seeds": arguments.seeds, "model": MODEL, "probe_px": PROBE_PX, "train_px": TRAIN_PX,
                     "steps_with_labels": arguments.steps, "tasks": {}}  # fmt: skip
     runs = sorted({run_of(arguments, s) for s in arguments.seeds})
+    answer["run_of_seed"] = {str(s): run_of(arguments, s).name for s in arguments.seeds}
     answer["pretraining"] = [json.loads((r / "encoder.json").read_text("utf-8")) for r in runs]
     for task in tasks(arguments):
         rows = {"linear probe, random weights": [probe(arguments, task, "random", s) for s in arguments.seeds],
