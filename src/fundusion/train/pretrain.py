@@ -290,7 +290,7 @@ def prepare_pretraining(
         folder / "rejected.json",
         [{"study_id": r.study_id, "code": r.code, "message": r.message} for r in data.rejected],
     )
-    if not data.images and untouched:
+    if untouched and not kept:
         raise InvalidInput(
             f"all {untouched} studies belong to patients of the part test, who are measured later.",
             code="input.empty",
