@@ -230,25 +230,24 @@ def input_of(size: int) -> ImageInput:
 
 def scratch(arguments) -> None:
     """Train with labels: the architecture from random weights, and from what pretraining made of them."""
-    for seed in arguments.seeds:
-        for task in tasks(arguments):
-            for kind in ("random", "mae"):
-                path = arguments.work / f"labels-{task.name}-{kind}-{seed}.npy"
-                if path.is_file():
-                    continue
-                logits = np.full(task.events.shape, np.nan)
-                steps = arguments.steps if task.name == "odir" else arguments.steps // FOLDS
-                for learn, ask in task.parts(seed):
-                    logits[ask] = trained(arguments, task, kind, seed, learn, ask, steps)
-                stream = io.BytesIO()
-                np.save(stream, logits)
-                write_bytes(path, stream.getvalue())
-                print(f"{task.name} {kind} {seed}: {steps} steps", flush=True)
+    sets = tasks(arguments)
+    jobs = [(k, t, s) for k in ("random", "mae") for t in sets for s in arguments.seeds]
+    for kind, task, seed in jobs:
+        path = arguments.work / f"labels-{task.name}-{kind}-{seed}.npy"
+        if path.is_file():
+            continue
+        logits = np.full(task.events.shape, np.nan)
+        steps = arguments.steps if task.name == "odir" else arguments.steps // FOLDS
+        for learn, ask in task.parts(seed):
+            logits[ask] = trained(task, encoder_of(arguments, kind, seed, TRAIN_PX), seed, learn, ask, steps)
+        stream = io.BytesIO()
+        np.save(stream, logits)
+        write_bytes(path, stream.getvalue())
+        print(f"{task.name} {kind} {seed}: {steps} steps", flush=True)
 
 
-def trained(arguments, task: Task, kind: str, seed: int, learn, ask, steps: int, batch: int = 32) -> np.ndarray:
+def trained(task: Task, encoder: nn.Module, seed: int, learn, ask, steps: int, batch: int = 32) -> np.ndarray:
     """Return logits after training every weight."""
-    encoder = encoder_of(arguments, kind, seed, TRAIN_PX)
     torch.manual_seed(1000 + seed)
     model = nn.Sequential(nn.LayerNorm(encoder.embed_dim), nn.Linear(encoder.embed_dim, task.events.shape[1]))
     plain_attention(encoder)
@@ -321,6 +320,7 @@ def measure(arguments) -> None:
     answer: dict = {"seeds": arguments.seeds, "model": MODEL, "probe_px": PROBE_PX, "train_px": TRAIN_PX,
                     "steps_with_labels": arguments.steps, "tasks": {}}  # fmt: skip
     runs = sorted({run_of(arguments, s) for s in arguments.seeds})
+    answer["run_of_seed"] = {str(s): run_of(arguments, s).name for s in arguments.seeds}
     answer["pretraining"] = [json.loads((r / "encoder.json").read_text("utf-8")) for r in runs]
     for task in tasks(arguments):
         rows = {"linear probe, random weights": [probe(arguments, task, "random", s) for s in arguments.seeds],
