@@ -14,8 +14,9 @@ import numpy as np
 
 from .compiled import kernel
 
-#: Deviation of the smoothing along the line, px, before and after the points are moved to the middle.
-ROUGH_PX, FINE_PX = 1.5, 3.0
+#: Deviation of the smoothing along the line, px: before and after the points are moved to the middle, and for curvatures, which the steps of
+#: pixels disturb most.
+ROUGH_PX, FINE_PX, BEND_PX = 1.5, 3.0, 8.0
 #: Half of the number of points over which a width is averaged.
 WIDTH_WINDOW = 4
 
@@ -167,7 +168,7 @@ def _resample(line, count, first, last, out):  # type: ignore[no-untyped-def]
 @kernel
 def _bend(line, count, step, out):  # type: ignore[no-untyped-def]
     """Write the signed curvature at each point, from the turn between the chords to both sides; turning left is positive."""
-    reach = 2
+    reach = 4
     for i in range(count):
         out[i] = 0.0
         if reach <= i < count - reach:
@@ -219,7 +220,12 @@ def _one(m, distance, width, height, raw, count, free, reach, fine, line, scratc
     for i in range(number):
         drow, dcol = _direction(line, number, i, 3)
         widths[i] = _profile(m, distance, width, height, line[i, 0], line[i, 1], drow, dcol, 0.5)[0]
-    _bend(line, number, step[0], bends)
+    # The lines that are too short for it keep the smoothing they have.
+    if number > 2 * int(BEND_PX):
+        _smooth(line, number, fine[2], scratch)
+        _bend(scratch, number, step[0], bends)
+    else:
+        _bend(line, number, step[0], bends)
     return number
 
 
@@ -247,7 +253,7 @@ def draw_lines(m, distance, width, nodes, pixels, starts, ends, arms):  # type: 
     raw, scratch = np.empty((room, 2)), np.empty((room, 2))
     free = np.zeros(2, np.bool_)
     step = np.zeros(1)
-    fine = _taps(ROUGH_PX, int(3 * ROUGH_PX + 0.5), False), _taps(FINE_PX, int(3 * FINE_PX + 0.5), True)
+    fine = _taps(ROUGH_PX, int(3 * ROUGH_PX + 0.5), False), _taps(FINE_PX, int(3 * FINE_PX + 0.5), True), _taps(BEND_PX, int(2.5 * BEND_PX), False)
     n = 0
     for s in range(pieces):
         count = 0

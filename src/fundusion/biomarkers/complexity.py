@@ -11,10 +11,12 @@ import numpy.typing as npt
 from .compiled import kernel
 from .outcome import Outcome, failed, finite
 
-#: Most boxes along one side; the side of the smallest box is at least this many pixels.
-_MOST, _SMALLEST_PX = 512, 1.0
-#: Fewest boxes along one side that take part.
-_FEWEST = 4
+#: Most and fewest boxes along one side: parts of the figure and not pixels, so that the size of the picture does not matter.
+_MOST, _FEWEST = 256, 4
+#: Of the lacunarity, which in small boxes tells the width of vessels only.
+_MOST_GAPS = 64
+#: Least side of a box, px.
+_SMALLEST_PX = 1.0
 
 
 @kernel
@@ -167,7 +169,7 @@ def fractal_dimension(boxes: Boxes) -> Outcome:
 
 
 def lacunarity(boxes: Boxes) -> Outcome:
-    """Return the mean lacunarity over boxes of four pixels and more; 1 for an even figure, more for one with gaps of many sizes.
+    """Return the mean lacunarity over 4 to 64 boxes along a side; 1 for an even figure, more for one with gaps of many sizes.
 
     Source:
         Allain, Cloitre 1991, doi:10.1103/PhysRevA.44.3552; mean over sizes as Karperien 2013, FracLac.
@@ -177,7 +179,7 @@ def lacunarity(boxes: Boxes) -> Outcome:
         1.0
     """
     # In smaller boxes the number of whole pixels that fall into one varies from box to box.
-    use = boxes.box_px >= 4
+    use = (boxes.box_px >= 4) & (boxes.side <= _MOST_GAPS)
     if use.sum() < 4:
         return failed("vessels.too_small", int(use.sum()))
     return finite(float(boxes.lacunarity[use].mean()), int(use.sum()))

@@ -249,7 +249,7 @@ def _vessels(eye: _Eye, kind: str) -> None:
     if len(graphs) < 2 or not _explained(eye):
         eye.graphs[kind] = vessel_graph(mask)
         graphs = [eye.graphs[kind]]
-    found = _of_graphs(graphs, mask, _field_px(eye))
+    found = _of_graphs(graphs, mask, _field_px(eye), eye.disc)
     flag = () if "field" in eye.masks else ("field.absent",)
     for base, fact in catalogue.OF_VESSELS.items():
         power = {"length": 1, "per length": -1, "per length^2": -2}.get(fact.unit)
@@ -273,7 +273,9 @@ def _explained(eye: _Eye) -> bool:
     return bool(np.count_nonzero(both ^ eye.masks["vessels"]) <= 0.02 * eye.sizes["vessels"])
 
 
-def _of_graphs(graphs: list[VesselGraph], mask: Bools, field_px: int) -> dict[str, Outcome]:
+def _of_graphs(
+    graphs: list[VesselGraph], mask: Bools, field_px: int, disc: optic_disc.Disc | None
+) -> dict[str, Outcome]:
     """Return the measures of vessels, in pixels."""
     wound = [tortuosity.winding(g) for g in graphs]
     joined = wound[0] if len(wound) == 1 else tortuosity.joined(wound)
@@ -297,10 +299,11 @@ def _of_graphs(graphs: list[VesselGraph], mask: Bools, field_px: int) -> dict[st
         "fractal_dimension_skeleton": complexity.fractal_dimension(lines),
         "lacunarity": complexity.lacunarity(boxes),
     }
-    count = sum(int((g.arms == 3).sum()) for g in graphs)
     if not len(widths):
         return found | {k: failed("vessels.none", 0) for k in ("bifurcations", *_ANGLES)}
-    return found | branching.branchings([branching.bifurcations(g) for g in graphs], count)
+    where = [disc and (disc.center, disc.diameter_px / 2)] * len(graphs)
+    parts = [branching.bifurcations(g, outside=w) for g, w in zip(graphs, where, strict=True)]
+    return found | branching.branchings(parts)
 
 
 _ANGLES = ("bifurcation_angle", "branching_coefficient", "branching_asymmetry", "junction_exponent")
