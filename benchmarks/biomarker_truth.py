@@ -49,15 +49,24 @@ def main() -> None:
         return
     table = errors(args.eyes, size=SIZE)
     for name, row in table.items():
-        print(f"{name:34s} n {row['n']:3d}  truth {row['truth']:9.4f}  bias {row['bias']:+8.2%}  median error {row['median']:7.2%}  worst {row['worst']:7.2%}")
+        print(
+            f"{name:34s} n {row['n']:3d}  truth {row['truth']:9.4f}  bias {row['bias']:+8.2%}  median error {row['median']:7.2%}  worst {row['worst']:7.2%}"
+        )
     if args.out:
-        write_json(args.out, {"date": datetime.now(UTC).isoformat(timespec="seconds"), "eyes": args.eyes, "size": SIZE, "errors": table})
+        write_json(
+            args.out,
+            {"date": datetime.now(UTC).isoformat(timespec="seconds"), "eyes": args.eyes, "size": SIZE, "errors": table},
+        )
 
 
 def draw(seed: int, size: int) -> Truth:
     """Return what is drawn in an eye; the same seed is the same eye at any size."""
     return draw_photograph(
-        np.random.default_rng(seed), size=size, grade=seed % 4, cup_to_disc=0.25 + 0.05 * (seed % 9), laterality="OD" if seed % 2 else "OS"
+        np.random.default_rng(seed),
+        size=size,
+        grade=seed % 4,
+        cup_to_disc=0.25 + 0.05 * (seed % 9),
+        laterality="OD" if seed % 2 else "OS",
     )[1]
 
 
@@ -75,7 +84,9 @@ def masks_of(truth: Truth) -> dict[str, np.ndarray]:
 
 def measured(truth: Truth, seed: int) -> dict[str, float | None]:
     """Return name to value of what is measured on the masks."""
-    facts = EyeFacts(spacing_um=UM_PER_FIELD / truth.field.radius_px, laterality="OD" if seed % 2 else "OS", fovea=truth.fovea.center)
+    facts = EyeFacts(
+        spacing_um=UM_PER_FIELD / truth.field.radius_px, laterality="OD" if seed % 2 else "OS", fovea=truth.fovea.center
+    )
     return {n: m.value for n, m in measure_eye(masks_of(truth), facts).by_name().items()}
 
 
@@ -128,7 +139,7 @@ def true_values(truth: Truth, seed: int) -> dict[str, float | None]:
     """Return name to value on the drawn lines and ellipses."""
     graphs = {kind: line_graph(truth, kind) for kind in ("artery", "vein")}
     found: dict[str, float | None] = {}
-    for kind, parts in ((*((k, [g]) for k, g in graphs.items()), ("vessels", list(graphs.values())))):
+    for kind, parts in (*((k, [g]) for k, g in graphs.items()), ("vessels", list(graphs.values()))):
         wound = [tortuosity.winding(g) for g in parts]
         points = np.concatenate([g.widths_px for g in parts])
         length = sum(float(g.lengths_px.sum()) for g in parts)
@@ -164,7 +175,9 @@ def _circles(truth: Truth, graphs: dict[str, VesselGraph], seed: int) -> dict[st
             radii = caliber.zone_radii(zone, radius)
             widths = caliber.widths_by_circle(caliber.crossings(graphs[kind], truth.disc.center, radii), len(radii))
             found[f"{name}_zone_{zone.lower()}"] = caliber.equivalent(widths, kind).value
-            found[f"{name}_hubbard_zone_{zone.lower()}"] = caliber.equivalent(widths, kind, um_per_px=UM_PER_FIELD / truth.field.radius_px).value
+            found[f"{name}_hubbard_zone_{zone.lower()}"] = caliber.equivalent(
+                widths, kind, um_per_px=UM_PER_FIELD / truth.field.radius_px
+            ).value
         crossed = caliber.crossings(graphs[kind], truth.disc.center, arcades.ARCADE_RADII * radius)
         tilt = math.degrees(math.atan2(down, abs(aside)))
         found[f"arcade_angle_{kind}"] = arcades.arcade_angle(crossed, -nasal, tilt).value

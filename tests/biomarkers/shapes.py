@@ -1,18 +1,23 @@
 """Figures whose measures are known, drawn by distance so that the truth is exact."""
 
+import itertools
+
 import numpy as np
 
 
 def tube(points, width, shape=(400, 400)):
     """Return the mask of a disc of a width that is swept along a polyline of (row, col)."""
-    rows, cols = np.mgrid[: shape[0], : shape[1]].astype(float)
-    nearest = np.full(shape, np.inf)
-    path = np.asarray(points, float)
-    for (r0, c0), (r1, c1) in zip(path[:-1], path[1:], strict=True):
+    inside = np.zeros(shape, bool)
+    path, half = np.asarray(points, float), width / 2
+    for (r0, c0), (r1, c1) in itertools.pairwise(path):
+        top, left = (max(0, int(min(a, b) - half) - 1) for a, b in ((r0, r1), (c0, c1)))
+        bottom, right = (int(max(a, b) + half) + 3 for a, b in ((r0, r1), (c0, c1)))
+        part = inside[top:bottom, left:right]
+        rows, cols = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]].astype(float)
         length = (r1 - r0) ** 2 + (c1 - c0) ** 2
         t = np.clip(((rows - r0) * (r1 - r0) + (cols - c0) * (c1 - c0)) / max(length, 1e-12), 0, 1)
-        nearest = np.minimum(nearest, (rows - r0 - t * (r1 - r0)) ** 2 + (cols - c0 - t * (c1 - c0)) ** 2)
-    return nearest <= (width / 2) ** 2
+        part |= (rows - r0 - t * (r1 - r0)) ** 2 + (cols - c0 - t * (c1 - c0)) ** 2 <= half**2
+    return inside
 
 
 def line(angle_deg, width, length=240.0, center=(200.3, 199.6), shape=(400, 400)):

@@ -21,8 +21,15 @@ def official(golden_root):
     from PIL import Image
 
     folder = golden_root / "idp"
-    parts = {n: rows(folder / f"17_test_all_{n}.tsv") for n in ("center1Coordinates", "center2Coordinates", "rawDiameters")}
-    stats = np.array([[float(v) for v in line.split("\t")] for line in (folder / "17_test_all_segmentStats.tsv").read_text().splitlines()[1:]])
+    parts = {
+        n: rows(folder / f"17_test_all_{n}.tsv") for n in ("center1Coordinates", "center2Coordinates", "rawDiameters")
+    }
+    stats = np.array(
+        [
+            [float(v) for v in line.split("\t")]
+            for line in (folder / "17_test_all_segmentStats.tsv").read_text().splitlines()[1:]
+        ]
+    )
     segments = idp.Segments(
         x=parts["center2Coordinates"], y=parts["center1Coordinates"], diameters=parts["rawDiameters"],
         kinds=np.sign(stats[:, 3]).astype(np.int64), medians=stats[:, 0],
@@ -36,7 +43,9 @@ def official(golden_root):
 def test_official_numbers_from_official_segments(official):
     segments, colors, disc, numbers = official
     wanted = numbers["ukbb_params"]
-    found = {k: o.value for k, o in idp.phenotypes(segments, (colors[..., 0] / 255, colors[..., 2] / 255), disc).items()}
+    found = {
+        k: o.value for k, o in idp.phenotypes(segments, (colors[..., 0] / 255, colors[..., 2] / 255), disc).items()
+    }
     assert found["mean_angle_taa"] == pytest.approx(wanted["taa"]["mean_angle"], abs=1e-3)
     assert found["mean_angle_tva"] == pytest.approx(wanted["tva"]["mean_angle"], abs=1e-3)
     assert found["eq_CRAE"] == pytest.approx(wanted["CRAE"]["eq_CRE"], abs=1e-6)
@@ -76,7 +85,13 @@ def test_our_own_centre_lines_come_close(official):
     theirs = {k: o.value for k, o in idp.phenotypes(segments, maps, disc).items()}
     found = {k: o.value for k, o in idp.phenotypes(ours, maps, disc).items()}
     # Theirs were measured on the photograph, ours on the map that a network made of it: near the disc they agree, thin vessels are others.
-    for name, most in (("mean_angle_taa", 4.0), ("mean_angle_tva", 4.0), ("ratio_AV_DF", 0.02), ("eq_CRAE", 0.7), ("eq_CRVE", 2.0)):
+    for name, most in (
+        ("mean_angle_taa", 4.0),
+        ("mean_angle_tva", 4.0),
+        ("ratio_AV_DF", 0.02),
+        ("eq_CRAE", 0.7),
+        ("eq_CRVE", 2.0),
+    ):
         assert found[name] == pytest.approx(theirs[name], abs=most), name
     assert found["VD_orig_artery"] == theirs["VD_orig_artery"]
     assert all(v is not None and np.isfinite(v) for v in found.values())
@@ -110,7 +125,9 @@ def test_measurer_reports_what_is_missing():
     artery, vein = np.zeros((2, 200, 200), bool)
     artery[98:102, 20:180] = True
     vein[20:180, 60:66] = True
-    found = {m.name: m for m in VascularPhenotypes(idp.Constants(), by_field=False).measure({"artery": artery, "vein": vein})}
+    found = {
+        m.name: m for m in VascularPhenotypes(idp.Constants(), by_field=False).measure({"artery": artery, "vein": vein})
+    }
     assert list(found) == list(idp.PHENOTYPES)
     assert found["eq_CRAE"].failure == "disc.absent"
     assert found["medianDiameter_vein"].value == pytest.approx(6, abs=0.25)

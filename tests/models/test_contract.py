@@ -1,5 +1,6 @@
 """What every encoder promises, on the smallest variant of each family."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,13 +13,14 @@ SMALLEST = [n for n in models.names() if n.endswith(".test")]
 IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
 TEXT = [n for n in SMALLEST if "encode_text" in models.card(n).roles]
 TABLE = [n for n in SMALLEST if "encode_table" in models.card(n).roles]
+MEASURE = [n for n in SMALLEST if "measure" in models.card(n).roles]
 SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, "sex": "female", "hba1c": 5.5}])
 
 
 def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
     families = {n.partition(".")[0] for n in models.names()}
     assert {n.partition(".")[0] for n in SMALLEST} == families
-    assert len(IMAGE) + len(TEXT) + len(TABLE) == len(SMALLEST)
+    assert len(IMAGE) + len(TEXT) + len(TABLE) + len(MEASURE) == len(SMALLEST)
     assert all(models.card(n).paper and models.card(n).title for n in models.names())
 
 
@@ -147,3 +149,30 @@ def test_tables(table_encoder):
         *(torch.from_numpy(x)[None] for x in SCHEMA.encode({"age": 60, "sex": "female"}))
     )
     assert not torch.allclose(known.pooled[0], f.pooled[0])
+
+
+@pytest.fixture(params=MEASURE)
+def measurer(request):
+    return models.create(request.param)
+
+
+def test_measurements(measurer):
+    rows, cols = np.mgrid[:160, :160]
+    disc = (rows - 80) ** 2 + (cols - 110) ** 2 <= 15**2
+    masks = {
+        "artery": (np.abs(rows - cols) < 3) & ~disc,
+        "vein": (np.abs(rows + cols - 190) < 4) & ~disc,
+        "disc": disc,
+        "field": np.ones((160, 160), bool),
+    }
+    kept = {k: m.copy() for k, m in masks.items()}
+    found = measurer.measure(masks, 10.0)
+    assert found
+    assert len({(m.name, m.region) for m in found}) == len(found)
+    assert all(m.unit and m.source for m in found)
+    assert any(m.value is not None for m in found)
+    assert [(m.name, m.value) for m in measurer.measure(masks, 10.0)] == [(m.name, m.value) for m in found]
+    assert all((kept[k] == m).all() for k, m in masks.items())
+    nothing = measurer.measure({k: np.zeros((160, 160), bool) for k in masks}, None)
+    assert [m.name for m in nothing] == [m.name for m in found]
+    assert all(m.value is None or m.value == 0 for m in nothing)

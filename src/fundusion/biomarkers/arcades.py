@@ -44,6 +44,8 @@ def _within(angle: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return (angle >= _SECTOR[0]) & (angle <= _SECTOR[1])
 
 
-def _widest(widths: npt.NDArray[np.float64], angle: npt.NDArray[np.float64], use: npt.NDArray[np.bool_]) -> float | None:
+def _widest(
+    widths: npt.NDArray[np.float64], angle: npt.NDArray[np.float64], use: npt.NDArray[np.bool_]
+) -> float | None:
     at = np.flatnonzero(use)
     return float(angle[at[np.argmax(widths[at])]]) if len(at) else None

@@ -64,7 +64,12 @@ def _apart(points, starts, which, side, width):  # type: ignore[no-untyped-def]
             for b in range(a):
                 p = starts[which[a]] + i if side[a] == 0 else starts[which[a] + 1] - 1 - i
                 q = starts[which[b]] + i if side[b] == 0 else starts[which[b] + 1] - 1 - i
-                if p < starts[which[a]] or p >= starts[which[a] + 1] or q < starts[which[b]] or q >= starts[which[b] + 1]:
+                if (
+                    p < starts[which[a]]
+                    or p >= starts[which[a] + 1]
+                    or q < starts[which[b]]
+                    or q >= starts[which[b] + 1]
+                ):
                     return i
                 gap = np.hypot(points[p, 0] - points[q, 0], points[p, 1] - points[q, 1])
                 clear &= gap > (width[which[a]] + width[which[b]]) / 2 + 0.5

@@ -183,7 +183,11 @@ def equivalent(by_circle: list[npt.NDArray[np.float64]], vessel: str, *, um_per_
         return failed("vessels.few", max((len(w) for w in by_circle), default=0))
     values = [knudtson(w, vessel) if um_per_px is None else hubbard(w * um_per_px, vessel) for w in usable]
     # Circles of one ring see the same vessels: their spread is the error of one, not of the mean of many.
-    return finite(float(np.median(values)), 6 if um_per_px is None else int(np.median([len(w) for w in usable])), float(np.std(values)))
+    return finite(
+        float(np.median(values)),
+        6 if um_per_px is None else int(np.median([len(w) for w in usable])),
+        float(np.std(values)),
+    )
 
 
 def ratio(artery: Outcome, vein: Outcome) -> Outcome:

@@ -85,7 +85,10 @@ OF_VESSELS = {
     "junction_exponent": _vessels("Junction exponent", "1", "median of x with d0^x = d1^x + d2^x; 3 by Murray", _MURRAY),
 }  # fmt: skip
 
-_RINGS = {"b": "0.5-1 disc diameters from the margin of the disc", "c": "0.5-2 disc diameters from the margin of the disc"}
+_RINGS = {
+    "b": "0.5-1 disc diameters from the margin of the disc",
+    "c": "0.5-2 disc diameters from the margin of the disc",
+}
 
 OF_EYE = {
     **{

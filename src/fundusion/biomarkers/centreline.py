@@ -253,7 +253,11 @@ def draw_lines(m, distance, width, nodes, pixels, starts, ends, arms):  # type: 
     raw, scratch = np.empty((room, 2)), np.empty((room, 2))
     free = np.zeros(2, np.bool_)
     step = np.zeros(1)
-    fine = _taps(ROUGH_PX, int(3 * ROUGH_PX + 0.5), False), _taps(FINE_PX, int(3 * FINE_PX + 0.5), True), _taps(BEND_PX, int(2.5 * BEND_PX), False)
+    fine = (
+        _taps(ROUGH_PX, int(3 * ROUGH_PX + 0.5), False),
+        _taps(FINE_PX, int(3 * FINE_PX + 0.5), True),
+        _taps(BEND_PX, int(2.5 * BEND_PX), False),
+    )
     n = 0
     for s in range(pieces):
         count = 0
@@ -270,7 +274,22 @@ def draw_lines(m, distance, width, nodes, pixels, starts, ends, arms):  # type: 
         count += 1
         for k in range(2):
             free[k] = ends[s, k] >= 0 and arms[ends[s, k]] == 1
-        n += _one(m, distance, width, height, raw, count, free, reach[s], fine, points[n:], scratch, widths[n:], bends[n:], step)
+        n += _one(
+            m,
+            distance,
+            width,
+            height,
+            raw,
+            count,
+            free,
+            reach[s],
+            fine,
+            points[n:],
+            scratch,
+            widths[n:],
+            bends[n:],
+            step,
+        )
         steps[s] = step[0]
         lines[s + 1] = n
         for k in range(2):

@@ -76,7 +76,9 @@ def _pyramid(grid, m, fewest, counts, gaps):  # type: ignore[no-untyped-def]
         m //= 2
         for r in range(m):
             for c in range(m):
-                grid[r, c] = grid[2 * r, 2 * c] + grid[2 * r, 2 * c + 1] + grid[2 * r + 1, 2 * c] + grid[2 * r + 1, 2 * c + 1]
+                grid[r, c] = (
+                    grid[2 * r, 2 * c] + grid[2 * r, 2 * c + 1] + grid[2 * r + 1, 2 * c] + grid[2 * r + 1, 2 * c + 1]
+                )
     return level
 
 
@@ -126,7 +128,9 @@ def count_pixels(pixels: npt.NDArray[np.int64], width: int) -> Boxes:
         [64, 36, 16]
     """
     if not len(pixels):
-        return Boxes(side=np.zeros(0, np.int64), occupied=np.zeros(0, np.int64), lacunarity=np.zeros(0), box_px=np.zeros(0))
+        return Boxes(
+            side=np.zeros(0, np.int64), occupied=np.zeros(0, np.int64), lacunarity=np.zeros(0), box_px=np.zeros(0)
+        )
     top, bottom, left, right = _bounds(pixels, width)
     high, wide = bottom - top + 1, right - left + 1
     side = max(high, wide)

@@ -301,8 +301,8 @@ def _of_graphs(
     }
     if not len(widths):
         return found | {k: failed("vessels.none", 0) for k in ("bifurcations", *_ANGLES)}
-    where = [disc and (disc.center, disc.diameter_px / 2)] * len(graphs)
-    parts = [branching.bifurcations(g, outside=w) for g, w in zip(graphs, where, strict=True)]
+    inner = (disc.center, disc.diameter_px / 2) if disc else None
+    parts = [branching.bifurcations(g, outside=inner) for g in graphs]
     return found | branching.branchings(parts)
 
 

@@ -137,7 +137,10 @@ class _Points:
 
 def _points(segments: Segments) -> _Points:
     lengths = [len(x) for x in segments.x]
-    diameter = [np.pad(d[:n].astype(float), (0, max(0, n - len(d))), constant_values=np.nan) for d, n in zip(segments.diameters, lengths, strict=True)]
+    diameter = [
+        np.pad(d[:n].astype(float), (0, max(0, n - len(d))), constant_values=np.nan)
+        for d, n in zip(segments.diameters, lengths, strict=True)
+    ]
     joined = [np.concatenate(p) if p else np.zeros(0) for p in (segments.x, segments.y, diameter)]
     return _Points(
         x=np.round(joined[0]),
@@ -160,11 +163,11 @@ def _crossing(points: _Points, center: tuple[float, float], radius: float, kind:
     for i, place in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
         first.setdefault(place, i)
     chosen: dict[int, tuple[int, int]] = {}
-    for i in np.flatnonzero(points.kind == kind):
+    for i in np.flatnonzero(points.kind == kind).tolist():
         met = first.get((float(points.x[i]), float(points.y[i])))
         if met is not None:
             segment = int(points.segment[i])
-            chosen[segment] = max(chosen.get(segment, (-1, -1)), (met, int(i)))
+            chosen[segment] = max(chosen.get(segment, (-1, -1)), (met, i))
     found = np.array([i for _, i in sorted(chosen.values())], np.int64)
     # Points without a diameter sort last.
     order = np.argsort(-np.nan_to_num(points.diameter[found], nan=-1.0), kind="stable") if len(found) else found
@@ -201,7 +204,9 @@ def temporal_angle(segments: Segments, center: tuple[float, float], kind: int, c
         on the other; angles are rounded to a degree.
     """
     points = _points(segments)
-    angles = [_main_angle(points, center, constants.first_radius + k * constants.step, kind, constants) for k in range(6)]
+    angles = [
+        _main_angle(points, center, constants.first_radius + k * constants.step, kind, constants) for k in range(6)
+    ]
     votes = list(range(6))
     below, above = constants.votes
     for i in range(1, 6):
@@ -271,7 +276,10 @@ def box_dimension(figure: npt.NDArray[np.bool_]) -> Outcome:
         boxes = [np.searchsorted(e, v, side="right") - 1 for e, v in zip(edges, (rows, cols), strict=True)]
         last = [len(e) - 1 for e in edges]
         # What lies on the last edge counts in the box before it.
-        boxes = [np.where((b == k) & (v == e[-1]), k - 1, b) for b, k, v, e in zip(boxes, last, (rows, cols), edges, strict=True)]
+        boxes = [
+            np.where((b == k) & (v == e[-1]), k - 1, b)
+            for b, k, v, e in zip(boxes, last, (rows, cols), edges, strict=True)
+        ]
         use = (boxes[0] < last[0]) & (boxes[1] < last[1])
         counts.append(len(np.unique(boxes[0][use] * (last[1] + 1) + boxes[1][use])))
     if not min(counts):
@@ -314,8 +322,11 @@ def phenotypes(
     """
     constants = constants or Constants()
     found: dict[str, Outcome] = {}
-    for kind, name, equivalent, angle in ((1, "artery", "eq_CRAE", "mean_angle_taa"), (-1, "vein", "eq_CRVE", "mean_angle_tva")):
-        chosen = np.flatnonzero(segments.kinds == kind)
+    for kind, name, equivalent, angle in (
+        (1, "artery", "eq_CRAE", "mean_angle_taa"),
+        (-1, "vein", "eq_CRVE", "mean_angle_tva"),
+    ):
+        chosen: list[int] = np.flatnonzero(segments.kinds == kind).tolist()
         if disc is None:
             found[equivalent] = found[angle] = failed("disc.absent")
         else:
@@ -324,7 +335,9 @@ def phenotypes(
         letter = name[0].upper()
         wound = np.array([_arc_by_chord(segments.x[s], segments.y[s]) for s in chosen])
         wound = wound[np.isfinite(wound)]
-        found[f"tau1_{name}"] = finite(float(np.median(wound)) - 1, len(wound)) if len(wound) else failed("vessels.none", 0)
+        found[f"tau1_{name}"] = (
+            finite(float(np.median(wound)) - 1, len(wound)) if len(wound) else failed("vessels.none", 0)
+        )
         every = np.concatenate([segments.diameters[s] for s in chosen]) if len(chosen) else np.zeros(0)
         spread = float(every.std(ddof=1)) if len(every) > 1 else math.nan
         found[f"D_{letter}_std"] = finite(spread, len(every)) if len(every) > 1 else failed("vessels.none", len(every))

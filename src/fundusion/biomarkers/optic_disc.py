@@ -147,7 +147,9 @@ def disc_measures(disc: Disc) -> dict[str, Outcome]:
     }
 
 
-def cup_measures(disc_mask: npt.ArrayLike, cup_mask: npt.ArrayLike, disc: Disc, nasal: float | None) -> dict[str, Outcome]:
+def cup_measures(
+    disc_mask: npt.ArrayLike, cup_mask: npt.ArrayLike, disc: Disc, nasal: float | None
+) -> dict[str, Outcome]:
     """Return vertical, horizontal and area cup-to-disc ratio, the rim by quadrant (in disc diameters) and the ISNT rule.
 
     Args:
@@ -201,7 +203,8 @@ def _rim(
     disc: npt.NDArray[np.bool_], cup: npt.NDArray[np.bool_], center: tuple[float, float], reach: float
 ) -> npt.NDArray[np.float64]:
     """Return the distance from the outline of the cup to that of the disc on 360 rays from the centre of the disc."""
-    angles = np.radians(np.arange(360))
+    # Half degrees: the four quadrants then have 90 rays each, also in the mirror image.
+    angles = np.radians(np.arange(360) + 0.5)
     t = np.arange(0, reach, 0.25)
     rows = center[0] - np.sin(angles)[:, None] * t
     cols = center[1] + np.cos(angles)[:, None] * t

@@ -29,9 +29,7 @@ def _tables() -> npt.NDArray[np.uint8]:
     first = usual & (((n | ne | (1 - se)) & e) == 0)
     second = usual & (((s | sw | (1 - nw)) & w) == 0)
     empty = 1 - bits
-    yokoi = sum(
-        empty[:, k] - empty[:, k] * empty[:, (k + 1) % 8] * empty[:, (k + 2) % 8] for k in (0, 2, 4, 6)
-    )
+    yokoi = sum(empty[:, k] - empty[:, k] * empty[:, (k + 1) % 8] * empty[:, (k + 2) % 8] for k in (0, 2, 4, 6))
     # Two neighbours at a right angle make a corner; the last pixel of a slanting line has none and must stay.
     corner = (n | s) & (e | w)
     simple = (yokoi == 1) & (corner == 1)

@@ -114,7 +114,9 @@ def winding(graph: VesselGraph) -> Winding:
     table = np.zeros((len(graph), 6))
     _wind(graph.points, graph.curvature, graph.starts, graph.spans, graph.steps_px, graph.ends, LEAST_TURN, table)
     # A ring, or a segment that comes back to where it began, has no chord.
-    long_enough = (table[:, 0] >= np.maximum(SHORTEST_PX, 2 * graph.segment_widths_px)) if len(graph) else np.zeros(0, bool)
+    long_enough = (
+        (table[:, 0] >= np.maximum(SHORTEST_PX, 2 * graph.segment_widths_px)) if len(graph) else np.zeros(0, bool)
+    )
     use = np.flatnonzero(long_enough & (table[:, 1] > 1.0))
     arc, chord, total, square, inflections, bends = table[use].T
     return Winding(segment=use, arc=arc, chord=chord, total=total, square=square, inflections=inflections, bends=bends)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..core.errors import InvalidInput
 from .centreline import WIDTH_WINDOW, average_widths, draw_lines
 from .skeleton import TABLES, thin, tidy
-from .tracing import SPUR_PX, cut_spurs, trace
+from .tracing import SPUR_PX, cut_spurs, join_nodes, trace
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -125,7 +125,7 @@ def vessel_graph(mask: npt.ArrayLike) -> VesselGraph:
 
     Source:
         Skeleton by Guo, Hall 1989, doi:10.1145/62065.62074; pieces shorter than the radius of their vessel are roughness of its wall.
-        Branchings whose inscribed circles overlap are one (two vessels that cross). See `centreline` for lines and widths.
+        Branchings whose inscribed circles meet are one (two vessels that cross). See `centreline` for lines and widths.
 
     Example:
         >>> mask = np.zeros((20, 60)); mask[8:13, 5:55] = 1
@@ -149,7 +149,7 @@ def vessel_graph(mask: npt.ArrayLike) -> VesselGraph:
             break
         kept = tidy(flat, kept[flat[kept] != 0], width, TABLES)
         found = trace(flat, kept, width, TABLES)
-    nodes, arms, pixels, starts, ends = found
+    nodes, arms, pixels, starts, ends = join_nodes(distance, *found, width)
     points, raw, bends, lines, steps, reach = draw_lines(m, distance, width, nodes, pixels, starts, ends, arms)
     widths = np.empty_like(raw)
     spans = average_widths(raw, lines, reach, steps, WIDTH_WINDOW, widths)

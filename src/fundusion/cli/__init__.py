@@ -12,6 +12,7 @@ from .check import check
 from .data import draw
 from .datasets import app as datasets_app
 from .label import label
+from .measure import measure
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models):
+for verb in (analyze, demo, check, draw, label, measure, pretrain, adapt, train, evaluate, predict, embed, models):
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.add_typer(datasets_app)

@@ -49,7 +49,9 @@ class VascularPhenotypes:
             )
         artery, vein = (np.asarray(masks[k]) != 0 for k in ("artery", "vein"))
         if any(np.shape(m) != artery.shape for m in masks.values()):
-            raise InvalidInput("the masks differ in size.", code="mask.size", hint="All masks of an eye are of one size.")
+            raise InvalidInput(
+                "the masks differ in size.", code="mask.size", hint="All masks of an eye are of one size."
+            )
         if not artery.any() or not vein.any():
             return [_measurement(name, failed("mask.empty")) for name in idp.PHENOTYPES]
         constants = self.constants
@@ -69,7 +71,13 @@ class VascularPhenotypes:
 
 def _measurement(name: str, found: Outcome) -> Measurement:
     return Measurement(
-        name=name, value=found.value, unit=idp.PHENOTYPES[name][1], region="field", source=idp.SOURCE, failure=found.failure, n=found.n
+        name=name,
+        value=found.value,
+        unit=idp.PHENOTYPES[name][1],
+        region="field",
+        source=idp.SOURCE,
+        failure=found.failure,
+        n=found.n,
     )
 
 
@@ -83,13 +91,19 @@ def _card(title: str, notes: str) -> Card:
     )
 
 
-@models.register("vascular_idp.ukbb", _card("Vascular phenotypes, UK Biobank constants", "Lengths in pixels of UK Biobank, as the authors leave them."))
+@models.register(
+    "vascular_idp.ukbb",
+    _card("Vascular phenotypes, UK Biobank constants", "Lengths in pixels of UK Biobank, as the authors leave them."),
+)
 def ukbb() -> VascularPhenotypes:
     """Return the measurer with the authors' constants, whatever the size of the picture."""
     return VascularPhenotypes(idp.Constants(), by_field=False)
 
 
-@models.register("vascular_idp.scaled", _card("Vascular phenotypes, scaled to the field", "Lengths scaled from a field of 660 px to that of the picture."))
+@models.register(
+    "vascular_idp.scaled",
+    _card("Vascular phenotypes, scaled to the field", "Lengths scaled from a field of 660 px to that of the picture."),
+)
 def scaled() -> VascularPhenotypes:
     """Return the measurer with constants in proportion to the field of view."""
     return VascularPhenotypes(idp.Constants(), by_field=True)
