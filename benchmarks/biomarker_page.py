@@ -25,7 +25,7 @@ PARTS = (
     ("Vessels: density, length, width", "graph", "Red arteries and blue veins of a drawn eye with their centre lines; green dots are bifurcations. White: the disc. "
      "Yellow: the rings of zones B (inner two) and C (outer). Pink: fovea and ETDRS grid.",
      ("density", "length", "length_density", "width", "width_variability")),
-    ("Tortuosity", "tortuosity", "Length along the line (white) by the straight distance of its ends (yellow): 1.00, 1.16 and 1.57.",
+    ("Tortuosity", "tortuosity", "Length along the line (white) by the straight distance of its ends (yellow): 1.00, 1.15 and 1.57.",
      ("tortuosity", "tortuosity_weighted", "total_curvature", "curvature", "squared_curvature", "tortuosity_density", "inflections", "inflection_tortuosity")),
     ("Complexity", "boxes", "Boxes that hold a pixel of a figure whose dimension is known, the Sierpinski carpet (log 8 / log 3 = 1.893), at three sizes.",
      ("fractal_dimension", "fractal_dimension_skeleton", "lacunarity")),
@@ -49,7 +49,7 @@ def write_page(target: Path, stored: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures().items():
         stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "PNG", optimize=True)
+        Image.fromarray(picture).quantize(64).save(stream, "PNG", optimize=True)
         write_bytes(folder / f"{name}.png", stream.getvalue())
     write_text(target, page(stored))
 

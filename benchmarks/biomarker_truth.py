@@ -127,7 +127,7 @@ def line_graph(truth: Truth, kind: str) -> VesselGraph:
     arms = np.bincount(np.ravel(ends), minlength=len(nodes))
     inner = np.array(reach) * (arms[np.array(ends)] > 1)
     raw = np.concatenate(widths)
-    spans = centreline.average_widths(raw, starts, inner, np.array(steps), 0, np.empty_like(raw))
+    _, spans = centreline.average_widths(raw, starts, (inner, np.array(steps)), 0)
     return VesselGraph(
         points=np.concatenate(lines), widths_px=raw, curvature=np.concatenate(bends), starts=starts, spans=spans, steps_px=np.array(steps),
         ends=np.array(ends), nodes=np.array(nodes, float), node_radius_px=np.array(node_widths) / 2, arms=arms,

@@ -230,27 +230,33 @@ def _one(m, distance, width, height, raw, count, free, reach, fine, line, scratc
 
 
 @kernel
-def draw_lines(m, distance, width, nodes, pixels, starts, ends, arms):  # type: ignore[no-untyped-def]
-    """Return centre lines of all pieces: points `(P, 2)`, widths `(P,)`, curvatures `(P,)`, `(S + 1,)` starts, `(S,)` steps, `(S, 2)` reach of the
-    branching at each end (0 at free ends).
-    """
-    height = len(m) // width
+def _rooms(distance, width, nodes, starts, ends):  # type: ignore[no-untyped-def]
+    """Return the radius at both ends of each piece `(S, 2)`, and the most points its line can have `(S,)`."""
     pieces = len(ends)
-    reach = np.zeros((pieces, 2))
-    room = 0
+    reach, room = np.zeros((pieces, 2)), np.zeros(pieces, np.int64)
     for s in range(pieces):
         for k in range(2):
             if ends[s, k] >= 0:
                 row, col = nodes[ends[s, k]]
                 reach[s, k] = distance[int(row + 0.5) * width + int(col + 0.5)]
         # Diagonal steps are longer than one, and a free end may grow by a width.
-        room = max(room, int(1.5 * (starts[s + 1] - starts[s] + 4) + 3 * reach[s].max()) + 8)
-    total = 0
-    for s in range(pieces):
-        total += int(1.5 * (starts[s + 1] - starts[s] + 4) + 3 * reach[s].max()) + 8
+        room[s] = int(1.5 * (starts[s + 1] - starts[s] + 4) + 3 * reach[s].max()) + 8
+    return reach, room
+
+
+@kernel
+def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
+    """Return centre lines of all pieces: points `(P, 2)`, widths `(P,)`, curvatures `(P,)`, `(S + 1,)` starts, `(S,)` steps, `(S, 2)` reach of the
+    branching at each end (0 at free ends).
+    """
+    nodes, arms, pixels, starts, ends = traced
+    height = len(m) // width
+    pieces = len(ends)
+    reach, room = _rooms(distance, width, nodes, starts, ends)
+    total = room.sum()
     points, widths, bends = np.empty((total, 2)), np.empty(total), np.empty(total)
     lines, steps = np.zeros(pieces + 1, np.int64), np.zeros(pieces)
-    raw, scratch = np.empty((room, 2)), np.empty((room, 2))
+    raw, scratch = np.empty((room.max() if pieces else 0, 2)), np.empty((room.max() if pieces else 0, 2))
     free = np.zeros(2, np.bool_)
     step = np.zeros(1)
     fine = (
@@ -299,11 +305,17 @@ def draw_lines(m, distance, width, nodes, pixels, starts, ends, arms):  # type: 
 
 
 @kernel
-def average_widths(widths, lines, reach, steps, window, out):  # type: ignore[no-untyped-def]
+def average_widths(widths, lines, bounds, window):  # type: ignore[no-untyped-def]
     """Average widths along each line, leaving out what lies within reach of a branching, where there is more than that.
 
-    Returns per piece the first and one past the last point that count.
+    Args:
+        bounds: Reach of the branchings `(S, 2)` and distance of the points `(S,)`.
+
+    Returns:
+        The averages, and per piece the first and one past the last point that count.
     """
+    reach, steps = bounds
+    out = np.empty_like(widths)
     spans = np.zeros((len(lines) - 1, 2), np.int64)
     for s in range(len(lines) - 1):
         a, b = lines[s], lines[s + 1]
@@ -327,4 +339,4 @@ def average_widths(widths, lines, reach, steps, window, out):  # type: ignore[no
             out[i] = out[first]
         for i in range(last, b):
             out[i] = out[last - 1]
-    return spans
+    return out, spans

@@ -27,6 +27,9 @@ STRUCTURES = ("artery", "vein", "vessels", "disc", "cup", "field")
 SURE, UNSURE = 0.6, 0.4
 
 
+_NO_SCALE = Scale()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EyeFacts:
     """What is known of an eye beside its masks.
@@ -62,7 +65,7 @@ class EyeMeasurements:
     measurements: tuple[Measurement, ...]
     graphs: Mapping[str, VesselGraph] = field(default_factory=dict)
     disc: optic_disc.Disc | None = None
-    scale: Scale = Scale()
+    scale: Scale = _NO_SCALE
     fovea: tuple[float, float] | None = None
     nasal: float | None = None
 
@@ -86,7 +89,7 @@ class _Eye:
     graphs: dict[str, VesselGraph] = field(default_factory=dict)
     disc: optic_disc.Disc | None = None
     no_disc: str = "disc.absent"
-    scale: Scale = Scale()
+    scale: Scale = _NO_SCALE
     fovea: tuple[float, float] | None = None
     no_fovea: str = "fovea.absent"
     nasal: float | None = None

@@ -75,7 +75,7 @@ def count_lesions(mask: npt.ArrayLike, grid: Grid | None) -> dict[str, tuple[Out
         inside = np.zeros((np.ptp(rows) + 1, np.ptp(cols) + 1), np.uint8)
         inside[rows - top, cols - left] = 1
         labelled = cv2.connectedComponentsWithStats(inside, connectivity=8)
-        count, middles = labelled[0] - 1, labelled[3][1:] + (left, top)
+        count, middles = labelled[0] - 1, labelled[3][1:] + np.array([left, top])
     found = {"all": (finite(float(count), count), finite(float(area), count))}
     if grid is None:
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -194,7 +195,7 @@ def cup_measures(
         sided = quadrant in ("nasal", "temporal") and nasal is None
         found[f"rim_{quadrant}"] = failed("laterality.absent") if sided else finite(means[quadrant], 90)
     order = [means[q] for q in QUADRANTS]
-    obeyed = all(a >= b for a, b in zip(order, order[1:], strict=False))
+    obeyed = all(a >= b for a, b in itertools.pairwise(order))
     found["isnt"] = failed("laterality.absent") if nasal is None else finite(float(obeyed), 360)
     return found
 

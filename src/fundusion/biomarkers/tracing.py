@@ -163,8 +163,10 @@ def trace(m, kept, width, tables):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cut_spurs(m, distance, nodes, arms, pixels, starts, ends, width, spur):  # type: ignore[no-untyped-def]
-    """Empty, in place, the pixels of short free ends at branchings; return how many pieces went."""
+def cut_spurs(m, distance, width, pieces):  # type: ignore[no-untyped-def]
+    """Empty, in place, the pixels of short free ends at branchings; return how many pieces went. `pieces` is what `trace` gives."""
+    nodes, arms, pixels, starts, ends = pieces
+    arms = arms.copy()
     gone = 0
     for s in range(len(ends)):
         a, b = ends[s]
@@ -179,7 +181,7 @@ def cut_spurs(m, distance, nodes, arms, pixels, starts, ends, width, spur):  # t
         row, col = nodes[fork]
         reach = distance[int(row + 0.5) * width + int(col + 0.5)]
         length = np.hypot(nodes[free, 0] - row, nodes[free, 1] - col)
-        if length > reach + spur or starts[s + 1] - starts[s] > 2 * (reach + spur):
+        if length > reach + SPUR_PX or starts[s + 1] - starts[s] > 2 * (reach + SPUR_PX):
             continue
         for i in range(starts[s], starts[s + 1]):
             m[pixels[i]] = 0
@@ -191,11 +193,12 @@ def cut_spurs(m, distance, nodes, arms, pixels, starts, ends, width, spur):  # t
 
 
 @kernel
-def join_nodes(distance, nodes, arms, pixels, starts, ends, width):  # type: ignore[no-untyped-def]
+def join_nodes(distance, width, pieces):  # type: ignore[no-untyped-def]
     """Make one of branchings whose inscribed circles meet; return nodes, arms, pixels, starts and ends anew.
 
     Where two vessels cross at a slant, thinning makes two branchings of three arms out of one crossing of four.
     """
+    nodes, arms, pixels, starts, ends = pieces
     n = len(nodes)
     root = np.arange(n)
     kept = np.ones(len(ends), np.bool_)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..core.errors import InvalidInput
 from .centreline import WIDTH_WINDOW, average_widths, draw_lines
 from .skeleton import TABLES, thin, tidy
-from .tracing import SPUR_PX, cut_spurs, join_nodes, trace
+from .tracing import cut_spurs, join_nodes, trace
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -144,15 +144,13 @@ def vessel_graph(mask: npt.ArrayLike) -> VesselGraph:
     flat, m, width = skeleton.ravel(), inside.ravel(), inside.shape[1]
     found = trace(flat, kept, width, TABLES)
     for _ in range(3):
-        nodes, arms, pixels, starts, ends = found
-        if not cut_spurs(flat, distance, nodes, arms.copy(), pixels, starts, ends, width, SPUR_PX):
+        if not cut_spurs(flat, distance, width, found):
             break
         kept = tidy(flat, kept[flat[kept] != 0], width, TABLES)
         found = trace(flat, kept, width, TABLES)
-    nodes, arms, pixels, starts, ends = join_nodes(distance, *found, width)
-    points, raw, bends, lines, steps, reach = draw_lines(m, distance, width, nodes, pixels, starts, ends, arms)
-    widths = np.empty_like(raw)
-    spans = average_widths(raw, lines, reach, steps, WIDTH_WINDOW, widths)
+    nodes, arms, _, _, ends = pieces = join_nodes(distance, width, found)
+    points, raw, bends, lines, steps, reach = draw_lines(m, distance, width, pieces)
+    widths, spans = average_widths(raw, lines, (reach, steps), WIDTH_WINDOW)
     radius = distance[np.rint(nodes).astype(np.int64) @ [width, 1]].astype(np.float64)
     shape = (turned.shape[0], turned.shape[1])
     rows, cols = np.divmod(kept, width)

@@ -9,47 +9,59 @@ import typer
 
 from .screen import fail, print_error, progress, say, table
 
-_MASKS = "Masks of the same names. "
+_Folder = Path | None
+_MASKS = "Folder of {} masks of the same names."
+_FACTS = "CSV with `name` and any of laterality (OD, OS), spacing_um, gradable, disc_row, disc_col, disc_diameter_px, fovea_row, fovea_col."
+Inputs = Annotated[list[Path], typer.Argument(help="Vessel masks or artery-vein maps: files and folders.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of this run; created.")]
+Artery = Annotated[_Folder, typer.Option(help=_MASKS.format("artery"))]
+Vein = Annotated[_Folder, typer.Option(help=_MASKS.format("vein"))]
+Disc = Annotated[_Folder, typer.Option(help=_MASKS.format("optic-disc"))]
+Cup = Annotated[_Folder, typer.Option(help=_MASKS.format("optic-cup"))]
+Field = Annotated[_Folder, typer.Option(help=_MASKS.format("field-of-view"))]
+Lesion = Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of lesion masks, such as EX=masks/ex. Repeatable.")]
+Images = Annotated[
+    _Folder, typer.Option(help="Folder of photographs: sizes are compared, ungradable ones get no numbers.")
+]
+Facts = Annotated[_Folder, typer.Option(help=_FACTS)]
+Spacing = Annotated[float | None, typer.Option(min=0.01, help="Micrometres per pixel of all eyes.")]
+Eye = Annotated[str | None, typer.Option(help="OD or OS, of all eyes.")]
+Green = Annotated[str, typer.Option(help="What green means in artery-vein maps: uncertain or crossing.")]
+Labels = Annotated[str | None, typer.Option(help="Numbers of classes in masks, such as artery=1,vein=2.")]
+Probability = Annotated[
+    bool, typer.Option("--probability", help="Grey levels are probabilities; values carry what they leave open.")
+]
+Estimate = Annotated[
+    bool, typer.Option("--estimate/--no-estimate", help="Micrometres from the size of the disc (1850 um), marked so.")
+]
+Pictures = Annotated[bool, typer.Option("--pictures", help="Draw the graph and the zones of each eye.")]
+Format = Annotated[str, typer.Option("--format", help="Of the tables: csv, parquet or json.")]
+Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")]
 
 
 def measure(
-    inputs: Annotated[list[Path], typer.Argument(help="Vessel masks or artery-vein maps: files and folders.")],
+    inputs: Inputs,
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of this run; created.")],
-    artery: Annotated[Path | None, typer.Option(help="Folder of artery masks. " + _MASKS)] = None,
-    vein: Annotated[Path | None, typer.Option(help="Folder of vein masks.")] = None,
-    disc: Annotated[Path | None, typer.Option(help="Folder of optic-disc masks.")] = None,
-    cup: Annotated[Path | None, typer.Option(help="Folder of optic-cup masks.")] = None,
-    field: Annotated[Path | None, typer.Option(help="Folder of masks of the field of view.")] = None,
-    lesion: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER of lesion masks, such as EX=masks/ex. Repeatable.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of photographs: sizes are compared, ungradable ones get no numbers.")
-    ] = None,
-    facts: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with `name` and any of laterality (OD, OS), spacing_um, gradable, disc_row, disc_col, disc_diameter_px, fovea_row, fovea_col."
-        ),
-    ] = None,
-    spacing_um: Annotated[float | None, typer.Option(min=0.01, help="Micrometres per pixel of all eyes.")] = None,
-    laterality: Annotated[str | None, typer.Option(help="OD or OS, of all eyes.")] = None,
-    green: Annotated[
-        str, typer.Option(help="What green means in artery-vein maps: uncertain or crossing.")
-    ] = "uncertain",
-    labels: Annotated[str | None, typer.Option(help="Numbers of classes in masks, such as artery=1,vein=2.")] = None,
-    probability: Annotated[
-        bool, typer.Option("--probability", help="Grey levels are probabilities; values carry what they leave open.")
-    ] = False,
-    estimate: Annotated[
-        bool,
-        typer.Option("--estimate/--no-estimate", help="Micrometres from the size of the disc (1850 um), marked so."),
-    ] = True,
-    pictures: Annotated[bool, typer.Option("--pictures", help="Draw the graph and the zones of each eye.")] = False,
-    format: Annotated[str, typer.Option("--format", help="Of the tables: csv, parquet or json.")] = "csv",
-    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")] = True,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
+    out: Out,
+    artery: Artery = None,
+    vein: Vein = None,
+    disc: Disc = None,
+    cup: Cup = None,
+    field: Field = None,
+    lesion: Lesion = None,
+    images: Images = None,
+    facts: Facts = None,
+    spacing_um: Spacing = None,
+    laterality: Eye = None,
+    green: Green = "uncertain",
+    labels: Labels = None,
+    probability: Probability = False,
+    estimate: Estimate = True,
+    pictures: Pictures = False,
+    format: Format = "csv",
+    resume: Resume = True,
+    debug: Debug = False,
 ) -> None:
     """Measure masks of any tool: black and white, or arteries red and veins blue.
 
@@ -76,13 +88,8 @@ def measure(
         )
         items = find_items(inputs, companions={k: v for k, v in given.items() if v is not None}, facts=facts)
         reading = Reading(
-            green=green,
-            labels=_labels(labels),
-            probability=probability,
-            spacing_um=spacing_um,
-            laterality=laterality,
-            estimate_scale=estimate,
-        )
+            green=green, labels=_labels(labels), probability=probability, spacing_um=spacing_um, laterality=laterality, estimate_scale=estimate
+        )  # fmt: skip
         _prepare()
         with progress("masks") as show:
             done = measure_all(
