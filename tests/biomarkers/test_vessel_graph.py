@@ -94,3 +94,19 @@ def test_small_and_empty_masks(mask):
 def test_a_mask_has_two_dimensions():
     with pytest.raises(InvalidInput, match="shape"):
         vessel_graph(np.zeros((3, 3, 3)))
+
+
+def test_noise_of_any_grain_and_density_is_traced_safely():
+    # Compiled code has no check of its bounds: what does not fit would overwrite memory.
+    import cv2
+
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        grain = cv2.GaussianBlur(generator.random((90, 110)).astype(np.float32), (0, 0), generator.uniform(0.5, 4))
+        graph = vessel_graph(grain > np.quantile(grain, generator.uniform(0.2, 0.9)))
+        assert np.isfinite(graph.points).all()
+        assert np.isfinite(graph.widths_px).all()
+        assert graph.starts[-1] == len(graph.points) == len(graph.widths_px) == len(graph.curvature)
+        assert (np.diff(graph.spans, axis=1) > 0).all()
+        assert (graph.spans[:, 0] >= graph.starts[:-1]).all()
+        assert (graph.spans[:, 1] <= graph.starts[1:]).all()

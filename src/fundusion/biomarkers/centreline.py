@@ -24,7 +24,7 @@ WIDTH_WINDOW = 4
 @kernel
 def _sample(m, width, height, row, col):  # type: ignore[no-untyped-def]
     """Return the mask between pixels by bilinear interpolation; outside the picture it is empty."""
-    if row < 0 or col < 0 or row >= height - 1 or col >= width - 1:
+    if not (row >= 0 and col >= 0 and row < height - 1 and col < width - 1):
         return 0.0
     r, c = np.int64(row), np.int64(col)
     y, x = row - r, col - c
@@ -147,10 +147,10 @@ def _tip(m, width, height, line, count, at_start, half):  # type: ignore[no-unty
 
 
 @kernel
-def _resample(line, count, first, last, out):  # type: ignore[no-untyped-def]
+def _resample(line, count, first, last, most, out):  # type: ignore[no-untyped-def]
     """Put points about one pixel apart from arc length `first` to `last` of a line; return their number and distance."""
-    number = max(2, int(last - first + 0.5) + 1)
-    step = (last - first) / (number - 1)
+    number = min(max(2, int(last - first + 0.5) + 1), most)
+    step = max((last - first) / (number - 1), 1e-9)
     j, done = 0, 0.0
     length = np.hypot(line[1, 0] - line[0, 0], line[1, 1] - line[0, 1])
     for i in range(number):
@@ -195,7 +195,7 @@ def _grow(m, distance, width, height, raw, count, reach, total, at_start):  # ty
 
 
 @kernel
-def _one(m, distance, width, height, raw, count, free, reach, fine, line, scratch, widths, bends, step):  # type: ignore[no-untyped-def]
+def _one(m, distance, width, height, raw, count, free, reach, fine, most, line, scratch, widths, bends, step):  # type: ignore[no-untyped-def]
     """Turn one path of pixels into a centre line; return its number of points."""
     near = np.array([0 if free[k] else int(reach[k]) for k in range(2)])
     if near[0] + near[1] > count - 3:
@@ -212,7 +212,7 @@ def _one(m, distance, width, height, raw, count, free, reach, fine, line, scratc
         last += max(grow, 0.0)
     if free[1]:
         last += _grow(m, distance, width, height, raw, count, reach[1], total, False)
-    number, step[0] = _resample(raw, count, first, last, scratch)
+    number, step[0] = _resample(raw, count, first, last, most, scratch)
     # A line too short for the usual smoothing gets a weaker one.
     short = max(0.5, number / 8)
     taps = fine[1] if short >= FINE_PX else _taps(short, int(3 * short + 0.5), True)
@@ -230,7 +230,7 @@ def _one(m, distance, width, height, raw, count, free, reach, fine, line, scratc
 
 
 @kernel
-def _rooms(distance, width, nodes, starts, ends):  # type: ignore[no-untyped-def]
+def _rooms(distance, width, nodes, pixels, starts, ends):  # type: ignore[no-untyped-def]
     """Return the radius at both ends of each piece `(S, 2)`, and the most points its line can have `(S,)`."""
     pieces = len(ends)
     reach, room = np.zeros((pieces, 2)), np.zeros(pieces, np.int64)
@@ -239,8 +239,17 @@ def _rooms(distance, width, nodes, starts, ends):  # type: ignore[no-untyped-def
             if ends[s, k] >= 0:
                 row, col = nodes[ends[s, k]]
                 reach[s, k] = distance[int(row + 0.5) * width + int(col + 0.5)]
-        # Diagonal steps are longer than one, and a free end may grow by a width.
-        room[s] = int(1.5 * (starts[s + 1] - starts[s] + 4) + 3 * reach[s].max()) + 8
+        # Steps to the next pixel are up to 1.4 long and may sway; those to a node that was joined are longer; a free end may grow by a width.
+        length = 2.0 * (starts[s + 1] - starts[s]) + 3 * reach[s].max() + 12
+        if starts[s + 1] > starts[s]:
+            for k in range(2):
+                if ends[s, k] >= 0:
+                    p = pixels[starts[s]] if k == 0 else pixels[starts[s + 1] - 1]
+                    length += np.hypot(nodes[ends[s, k], 0] - p // width, nodes[ends[s, k], 1] - p % width)
+        elif ends[s, 0] >= 0 and ends[s, 1] >= 0:
+            a, b = ends[s]
+            length += np.hypot(nodes[a, 0] - nodes[b, 0], nodes[a, 1] - nodes[b, 1])
+        room[s] = int(length)
     return reach, room
 
 
@@ -252,7 +261,7 @@ def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
     nodes, arms, pixels, starts, ends = traced
     height = len(m) // width
     pieces = len(ends)
-    reach, room = _rooms(distance, width, nodes, starts, ends)
+    reach, room = _rooms(distance, width, nodes, pixels, starts, ends)
     total = room.sum()
     points, widths, bends = np.empty((total, 2)), np.empty(total), np.empty(total)
     lines, steps = np.zeros(pieces + 1, np.int64), np.zeros(pieces)
@@ -290,6 +299,7 @@ def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
             free,
             reach[s],
             fine,
+            room[s],
             points[n:],
             scratch,
             widths[n:],
