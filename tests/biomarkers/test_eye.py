@@ -82,7 +82,7 @@ def wrong(masks, truth):
     empty, full, single = np.zeros(shape, bool), np.ones(shape, bool), np.zeros(shape, bool)
     single[200, 200] = True
     two = masks["disc"] | np.roll(masks["disc"], (-150, -150), (0, 1))
-    border = np.pad(masks["disc"], ((0, 0), (140, 0)))[:, :512]
+    border = np.pad(masks["disc"], ((0, 0), (512 - int(truth.disc.center[1]), 0)))[:, :512]
     good = EyeFacts(laterality="OD", fovea=fovea)
     yield (
         {**masks, "artery": empty},
