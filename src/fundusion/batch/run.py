@@ -98,7 +98,7 @@ def analyze(
     config = {**pipeline.config, "batch_size": batch_size, "report": report}
     began = time.time()
     folder = Path(out)
-    with _stoppable() as stop:
+    with stoppable() as stop:
         ledger = Ledger(folder, config=_plain(config), study_ids=[i.study_id for i in items], resume=resume)
         code = 0
         try:
@@ -235,7 +235,7 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], None]]:
+def stoppable() -> Iterator[Callable[[], None]]:
     """Give a function that raises `Interrupted` once SIGTERM or SIGINT came. Work in flight is not torn apart."""
     received: list[int] = []
     previous: dict[int, Any] = {}

@@ -13,6 +13,7 @@ from .data import draw
 from .datasets import app as datasets_app
 from .knowledge import knowledge
 from .label import label
+from .measure import measure
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
@@ -30,7 +31,7 @@ app = typer.Typer(
     "Not a medical device; for research and education.",
 )
 for verb in (
-    analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
+    analyze, demo, check, draw, label, measure, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
 ):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    from .results import Measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,3 +201,10 @@ class DecisionFusion(Protocol):
     """Logits by modality of one task and their presence -> logits."""
 
     def combine(self, task: str, logits: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor: ...
+
+
+@runtime_checkable
+class Measurer(Protocol):
+    """Reads masks `(H, W)` by name, not zero inside; returns quantities with units, or the reason of each that failed."""
+
+    def measure(self, masks: Mapping[str, NDArray[np.bool_]], spacing_um: float | None = None) -> list[Measurement]: ...

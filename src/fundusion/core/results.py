@@ -70,7 +70,19 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """A quantity with its unit and where it was measured; a failed one has a reason and no value."""
+    """A quantity with its unit and where it was measured; a failed one has a reason and no value.
+
+    Args:
+        name: For instance "crae_zone_b".
+        value: Number, or None where it failed.
+        unit: "um", "DD" (disc diameters), "degree", "1", "count" and so on.
+        region: Where: "field", "zone B", "disc".
+        source: Author, year and DOI of the formula.
+        failure: Stable code of the reason why there is no value.
+        n: Number of segments, points or circles behind the value.
+        uncertainty: Half-width of one standard error, or of what a probability map leaves open, in `unit`.
+        flags: Stable codes of remarks, such as `scale.estimated`.
+    """
 
     name: str
     value: float | None
@@ -78,8 +90,13 @@ class Measurement:
     region: str | None = None
     source: str | None = None
     failure: str | None = None
+    n: int | None = None
+    uncertainty: float | None = None
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.uncertainty is not None and not (math.isfinite(self.uncertainty) and self.uncertainty >= 0):
+            raise InvalidInput(f"uncertainty of measurement {self.name!r} is {self.uncertainty}.")
         if (self.value is None) == (self.failure is None):
             raise InvalidInput(f"measurement {self.name!r} needs either a value or a failure reason.")
         if self.value is not None and not math.isfinite(self.value):

@@ -36,6 +36,26 @@ def read_mask(path: str | os.PathLike[str], *, limits: ReadLimits | None = None)
         ReadError: `file.*`, `image.not_an_image`, `image.truncated`, `image.corrupt`, `image.too_large`, `image.aspect`,
             `image.many_pages`; `mask.colors` where there are more colours, because which of them is the mask is not stated.
     """
+    pixels = _decoded(path, limits)
+    return np.ascontiguousarray(_one_channel(pixels, Path(path).name))
+
+
+def read_color_mask(path: str | os.PathLike[str], *, limits: ReadLimits | None = None) -> npt.NDArray[np.uint8]:
+    """Return the mask in a file as `(H, W)` where `read_mask` can read it so, else its colours `(H, W, 3)` uint8.
+
+    Raises:
+        ReadError: As `read_mask`, but for `mask.colors`.
+    """
+    pixels = _decoded(path, limits)
+    if pixels.ndim == 3:
+        planes = pixels.astype(np.int16)
+        if max(np.abs(planes[..., 0] - planes[..., c]).max() for c in range(1, planes.shape[2])) > 8:
+            return np.ascontiguousarray(pixels[..., :3])
+    return np.ascontiguousarray(_one_channel(pixels, Path(path).name))
+
+
+def _decoded(path: str | os.PathLike[str], limits: ReadLimits | None) -> npt.NDArray[Any]:
+    """Return what is stored: `(H, W)` or `(H, W, C)`."""
     limits = limits or ReadLimits(min_side=1, max_aspect=100.0)
     name = Path(path).name
     data = read_bytes(path, limits.max_bytes)
@@ -49,7 +69,7 @@ def read_mask(path: str | os.PathLike[str], *, limits: ReadLimits | None = None)
         pixels = samples if top == 255 else np.rint(samples.astype(np.float32) * (255 / top)).astype(np.uint8)
     else:
         pixels = _pillow(data, name, kind, limits)
-    return np.ascontiguousarray(_one_channel(pixels, name))
+    return pixels
 
 
 def _pillow(data: bytes, name: str, kind: str, limits: ReadLimits) -> npt.NDArray[Any]:

@@ -52,6 +52,11 @@ def _rounded(value: float | None) -> float | None:
     return round(float(value), DIGITS) + 0.0
 
 
+def _significant(value: float | None) -> float | None:
+    """Return a quantity with as many digits as are kept of a probability, wherever its point is."""
+    return None if value is None else float(f"{value:.{DIGITS}g}") + 0.0
+
+
 def _quality(quality: Quality | None) -> dict[str, Any] | None:
     if quality is None:
         return None
@@ -76,11 +81,14 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 def _measurement(m: Measurement) -> dict[str, Any]:
     return {
         "name": m.name,
-        "value": _rounded(m.value),
+        "value": _significant(m.value),
         "unit": m.unit,
         "region": m.region,
         "source": m.source,
         "failure": m.failure,
+        "n": m.n,
+        "uncertainty": _significant(m.uncertainty),
+        "flags": list(m.flags),
     }
 
 

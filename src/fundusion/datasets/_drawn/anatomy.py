@@ -64,6 +64,7 @@ class Truth:
     Args:
         vessels: Segments inside the field that are at least half a pixel wide; parents come before children.
         vessel_mask: `(H, W)` uint8: 0 none, 1 artery, 2 vein (at a crossing, the vein).
+        vessel_masks: "artery" and "vein" to `(H, W)` bool, each whole, so that both are set at a crossing.
         disc: Optic disc.
         cup: Optic cup; its `radius_px` by that of the disc is the cup-to-disc ratio.
         fovea: Centre of the macula; the radius is that of its avascular zone.
@@ -76,6 +77,7 @@ class Truth:
 
     vessels: tuple[VesselSegment, ...]
     vessel_mask: npt.NDArray[np.uint8]
+    vessel_masks: Mapping[str, npt.NDArray[np.bool_]]
     disc: Spot
     cup: Spot
     fovea: Spot

@@ -155,6 +155,7 @@ def render_truth(fundus: Fundus, frame: Frame) -> Rendering:
     truth = Truth(
         vessels=segments,
         vessel_mask=vessel_mask,
+        vessel_masks={kind: (covered[kind] >= 0.5) & visible for kind in covered},
         disc=frame.spot(layout.disc, layout.disc_radius, layout.disc_aspect),
         cup=frame.spot(layout.cup, layout.cup_radius, layout.disc_aspect),
         fovea=frame.spot(layout.fovea, layout.fovea_radius),
