@@ -20,6 +20,7 @@ from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..readers import read_study
 from ..readers.mask import read_artery_vein, read_mask
+from ..segmenting import whole_frame
 from ..transforms.field_of_view import FieldOfView, find_field_of_view
 from ..transforms.image import prepare
 from .run import Reporter
@@ -162,7 +163,7 @@ def _one(
     image = next((v[0] for v in study.images.values() if v), None)
     if image is None:
         raise InvalidInput("there is no picture.", code="input.empty")
-    field = find_field_of_view(image.pixels) if image.modality == "cfp" else _whole(image.pixels.shape)
+    field = find_field_of_view(image.pixels) if image.modality == "cfp" else whole_frame(image.pixels.shape)
     ready = prepare(image.pixels, ImageInput(size=field_px), field=field)
     masks = np.full((len(classes), field_px, field_px), UNKNOWN, np.uint8)
     annotated = any(s in record.masks for s in _LESIONS)
@@ -177,18 +178,6 @@ def _one(
         if unknown is not None:
             masks[number][_scaled(unknown, field, field_px) > 0] = UNKNOWN
     return ready.pixels, masks
-
-
-def _whole(shape: tuple[int, ...]) -> FieldOfView:
-    height, width = shape[:2]
-    return FieldOfView(
-        center=((height - 1) / 2, (width - 1) / 2),
-        radius_px=float(np.hypot(height, width)) / 2,
-        box=(-0.5, -0.5, height - 0.5, width - 0.5),
-        kind="full",
-        coverage=1.0,
-        confidence=0.0,
-    )
 
 
 def _scaled(mask: npt.NDArray[np.uint8], field: FieldOfView, size: int) -> npt.NDArray[np.uint8]:
