@@ -16,6 +16,7 @@ from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
+from .segment import segment, train_segmenter
 
 app = typer.Typer(
     name="fundusion",
@@ -26,9 +27,10 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models):
+for verb in (analyze, segment, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models):
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
+app.command("train-segmenter")(train_segmenter)
 app.add_typer(datasets_app)
 
 

@@ -7,6 +7,7 @@ Source: Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28 (U-Net); Galdr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class LightUNet(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, widths: Sequence[int]) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.first = ConvBlock(inputs, widths[0], pool=False)
         self.down_path = nn.ModuleList(ConvBlock(a, b, pool=True) for a, b in pairs)
         self.up_path = nn.ModuleList(UpBlock(b, a) for a, b in reversed(pairs))

@@ -57,12 +57,16 @@ def read_artery_vein(
     pixels, name = _pixels(path, limits)
     if pixels.ndim == 2:
         raise ReadError(
-            f"{name!r} has no colours.", code="mask.colors", hint="Arteries must be red and veins blue in a map of both."
+            f"{name!r} has no colours.",
+            code="mask.colors",
+            hint="Arteries must be red and veins blue in a map of both.",
         )
     red, green, blue = (pixels[..., c] > 127 for c in range(3))
     if not ((red != blue) | (green & ~red)).any() and red.any():
         raise ReadError(
-            f"{name!r} has no colours.", code="mask.colors", hint="Arteries must be red and veins blue in a map of both."
+            f"{name!r} has no colours.",
+            code="mask.colors",
+            hint="Arteries must be red and veins blue in a map of both.",
         )
     artery, vein, uncertain = (m.astype(np.uint8) * 255 for m in (red & ~green, blue & ~green, green))
     return artery, vein, uncertain

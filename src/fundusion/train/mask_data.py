@@ -181,7 +181,9 @@ def _one(
 
 
 def _scaled(mask: npt.NDArray[np.uint8], field: FieldOfView, size: int) -> npt.NDArray[np.uint8]:
-    return prepare(mask[..., None], ImageInput(size=size, mean=(0.0,), std=(1.0,), channels=1), field=field).pixels[..., 0]
+    return prepare(mask[..., None], ImageInput(size=size, mean=(0.0,), std=(1.0,), channels=1), field=field).pixels[
+        ..., 0
+    ]
 
 
 def _mask_of(
@@ -246,5 +248,3 @@ def _load(path: Path) -> MaskData:
             rejected=tuple((str(a), str(b), str(c)) for a, b, c in stored["rejected"]),
             digest=str(stored["digest"]),
         )
-
-

@@ -50,7 +50,9 @@ def cut_patches(
             if unknown.all():
                 target[i, k], known[i, k] = 0, False
                 continue
-            target[i, k] = cv2.warpAffine(np.where(unknown, 0, mask), affine, (size, size), flags=flags).astype(np.float32) / 254
+            target[i, k] = (
+                cv2.warpAffine(np.where(unknown, 0, mask), affine, (size, size), flags=flags).astype(np.float32) / 254
+            )
             hidden = cv2.warpAffine(unknown.astype(np.uint8) * 255, affine, (size, size), flags=flags)
             known[i, k] = hidden == 0
     return images, target, known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import tomllib
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from ..core.durable import write_json
@@ -28,7 +28,6 @@ from .mask_data import MaskData, MaskSet, prepare_masks
 from .mask_patches import cut_patches
 from .run import Reporter
 from .steps import generators_of
-
 
 _LAYOUT = torch.channels_last
 
@@ -228,7 +227,7 @@ class SegmentRun:
                 "options": {**self.config.options, "classes": list(self.config.classes)},
                 "classes": list(self.config.classes),
                 "field_px": self.config.field_px,
-                "thresholds": {c: 0.5 for c in self.config.classes},
+                "thresholds": dict.fromkeys(self.config.classes, 0.5),
                 "training_data": sorted({s.name for s in self.config.sets}),
                 "epochs": epochs,
                 "sha256": digest(path),
@@ -285,6 +284,31 @@ def train_segmenter(
         return fit(run, allow_changes=allow_changes, reporter=reporter)
 
 
-def sets_of(names: Sequence[str], root: str | Path) -> tuple[MaskSet, ...]:
-    """Return the sets of that name below one folder."""
-    return tuple(MaskSet(name=n, root=str(Path(root) / n)) for n in names)
+def read_recipe(path: str | Path, data: str | Path | None = None) -> SegmentConfig:
+    """Return the configuration in a TOML file.
+
+    Args:
+        path: Of the file.
+        data: Folder that the roots of the sets are relative to; the folder of the file when None.
+
+    Raises:
+        InvalidInput: `config.not_found`, `config.invalid` with the key and what is wrong.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InvalidInput(f"no recipe {file.name!r}.", code="config.not_found", hint="Give a TOML file.")
+    base = Path(data) if data is not None else file.parent
+    try:
+        value = tomllib.loads(file.read_text("utf-8"))
+        for key in ("sets", "unseen"):
+            for entry in value.get(key, []):
+                entry["root"] = str(base / entry.get("root", entry.get("name", "")))
+        if "cache" in value:
+            value["cache"] = str(file.parent / value["cache"])
+        return SegmentConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise InvalidInput(f"{file.name}: {where}: {first['msg']}.", code="config.invalid") from error
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InvalidInput(f"{file.name} is no recipe: {error}.", code="config.invalid") from error
