@@ -11,6 +11,7 @@ from fundusion.layers.lora import add_lora, merge_lora
 SMALLEST = [n for n in models.names() if n.endswith(".test")]
 IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
 TEXT = [n for n in SMALLEST if "encode_text" in models.card(n).roles]
+SEGMENT = [n for n in SMALLEST if "segment" in models.card(n).roles]
 TABLE = [n for n in SMALLEST if "encode_table" in models.card(n).roles]
 SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, "sex": "female", "hba1c": 5.5}])
 
@@ -18,7 +19,7 @@ SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, 
 def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
     families = {n.partition(".")[0] for n in models.names()}
     assert {n.partition(".")[0] for n in SMALLEST} == families
-    assert len(IMAGE) + len(TEXT) + len(TABLE) == len(SMALLEST)
+    assert {*IMAGE, *TEXT, *TABLE, *SEGMENT} == set(SMALLEST)
     assert all(models.card(n).paper and models.card(n).title for n in models.names())
 
 
@@ -147,3 +148,29 @@ def test_tables(table_encoder):
         *(torch.from_numpy(x)[None] for x in SCHEMA.encode({"age": 60, "sex": "female"}))
     )
     assert not torch.allclose(known.pooled[0], f.pooled[0])
+
+
+@pytest.fixture(params=SEGMENT)
+def segmenter(request):
+    torch.manual_seed(0)
+    return models.create(request.param).eval()
+
+
+def test_masks(segmenter):
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits, again = segmenter.segment(images), segmenter.segment(images)
+        alone = segmenter.segment(images[1:2])
+    assert logits.shape[0] == 2
+    assert logits.shape[2:] == images.shape[2:]
+    assert bool(torch.isfinite(logits).all())
+    assert torch.equal(logits, again)
+    torch.testing.assert_close(logits[1:2], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_follow_the_image_and_gradients_reach_it(segmenter):
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    segmenter.segment(images).square().sum().backward()
+    assert float(images.grad.abs().max()) > 0
+    with torch.no_grad():
+        assert not torch.allclose(segmenter.segment(images.flip(3)), segmenter.segment(images))

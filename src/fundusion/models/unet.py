@@ -137,10 +137,18 @@ def disc_cup(*, weights: str | None = None) -> UNet:
 
 @models.register("unet.small", _SMALL)
 def small(
-    *, weights: str | None = None, classes: Sequence[str] = _VESSELS, width: int = 16, cascade: bool = False
+    *,
+    weights: str | None = None,
+    classes: Sequence[str] = _VESSELS,
+    width: int = 16,
+    levels: int = 4,
+    cascade: bool = False,
 ) -> UNet:
-    """Return a U-Net of four levels whose finest has `width` channels."""
-    return _build(_SMALL, weights, (width, 2 * width, 4 * width, 8 * width), cascade=cascade, classes=classes)
+    """Return a U-Net whose finest level has `width` channels, twice as many at each coarser one but eight times at most."""
+    if width < 1 or not 2 <= levels <= 8:
+        raise InvalidInput(f"expected a width of at least 1 and 2 to 8 levels, got {width} and {levels}.")
+    widths = tuple(width * min(2**i, 8) for i in range(levels))
+    return _build(_SMALL, weights, widths, cascade=cascade, classes=classes)
 
 
 @models.register("unet.test", _TEST)

@@ -72,6 +72,31 @@ def read_artery_vein(
     return artery, vein, uncertain
 
 
+def read_labels(path: str | os.PathLike[str], *, limits: ReadLimits | None = None) -> npt.NDArray[np.uint8]:
+    """Return the class numbers `(H, W)` uint8 of a map whose pixels count classes: indices of its palette, or its grey values.
+
+    Args:
+        path: PNG, GIF, TIFF or BMP, recognised by content.
+        limits: Caps, as in `read_mask`.
+
+    Raises:
+        ReadError: As in `read_mask`; `mask.colors` where colours are stored instead of numbers.
+    """
+    from PIL import Image as Pillow
+
+    pixels, name = _pixels(path, limits)
+    data = read_bytes(path, (limits or ReadLimits(min_side=1, max_aspect=100.0)).max_bytes)
+    if data.startswith((b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")):
+        with Pillow.open(io.BytesIO(data)) as picture:
+            if picture.mode == "P":
+                return np.asarray(picture).astype(np.uint8)
+    if pixels.ndim != 2:
+        raise ReadError(
+            f"{name!r} holds colours, not class numbers.", code="mask.colors", hint="Save it with a palette."
+        )
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
 def _pixels(path: str | os.PathLike[str], limits: ReadLimits | None) -> tuple[npt.NDArray[Any], str]:
     limits = limits or ReadLimits(min_side=1, max_aspect=100.0)
     name = Path(path).name

@@ -19,7 +19,7 @@ from ..core.registry import ImageInput, datasets
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..readers import read_study
-from ..readers.mask import read_artery_vein, read_mask
+from ..readers.mask import read_artery_vein, read_labels, read_mask
 from ..segmenting import whole_frame
 from ..transforms.field_of_view import FieldOfView, find_field_of_view
 from ..transforms.image import prepare
@@ -29,6 +29,8 @@ from .run import Reporter
 UNKNOWN = 255
 #: Structures that one file tells apart by colour.
 _BY_COLOUR = ("artery", "vein")
+#: Structures that one file of class numbers tells apart.
+_BY_NUMBER = {"brvo": 1, "non_perfusion": 2}
 #: Lesions: the publishers give no file where there is none.
 _LESIONS = ("MA", "HE", "EX", "SE")
 _VERSION = 1
@@ -196,6 +198,10 @@ def _mask_of(
             return None
         artery, vein, uncertain = read_artery_vein(record.masks["artery_vein"][0])
         found = (artery if name == "artery" else vein), uncertain
+    elif name in _BY_NUMBER:
+        if "non_perfusion" not in record.masks:
+            return None
+        found = (read_labels(record.masks["non_perfusion"][0]) == _BY_NUMBER[name]).astype(np.uint8) * 255, None
     else:
         files = _files(record.masks, name)
         if not files:
