@@ -147,7 +147,7 @@ def square_probabilities(
 ) -> npt.NDArray[np.float32]:
     """Return `(K, S, S)` probabilities of a square picture `(S, S, 3)` at the scale of training."""
     device = next(segmenter.model.parameters()).device
-    images = torch.from_numpy(np.ascontiguousarray(square)).to(device).permute(2, 0, 1)[None].float() / 255
+    images = torch.from_numpy(np.array(square)).to(device).permute(2, 0, 1)[None].float() / 255
     images = images.contiguous(memory_format=torch.channels_last)
     total = None
     with torch.autocast(device.type, torch.bfloat16, enabled=_is_low(precision, device)):
