@@ -3,6 +3,7 @@
     python benchmarks/bench_encoders.py                      # every encoder; writes src/fundusion/models/measured.json
     python benchmarks/bench_encoders.py --only vit,resnet    # adds to the file
     python benchmarks/bench_encoders.py --ratios             # only the training step and the matmul route
+    python benchmarks/bench_encoders.py --ratios --only resnet.50 --rounds 9
 
 Milliseconds are processor time on one core, the best of several rounds, so that a busy machine changes them little. Each model runs in
 a process of its own; memory is what that process needed beyond the libraries. Weights are constants: they change no time.
@@ -28,9 +29,11 @@ import torch
 from fundusion.core.cards import MEASURED
 from fundusion.core.durable import write_json
 from fundusion.core.registry import models
+from fundusion.layers.memory_format import prefer_channels_last
 from fundusion.layers.precision import check_fast_matmul, fast_matmul
 
 RESULTS = Path(__file__).parent / "results" / "encoders.json"
+RATIOS = ("vit.small_16", "vit.base_16", "swin.tiny", "resnet.50", "senet.resnet_50", "cabnet.densenet_121")
 
 
 def processor() -> str:
@@ -124,45 +127,58 @@ def in_own_process(name: str, *, limit_s: float = 300.0) -> dict[str, Any]:
     return {"failed": f"ended with {process.exitcode}"} if queue.empty() else queue.get()
 
 
-def ratios() -> dict[str, Any]:
+def ratios(names: list[str], rounds: int) -> dict[str, Any]:
     """Return what bfloat16 gains in a training step, and what oneDNN gains in float32, as ratios of processor time."""
     check = check_fast_matmul()
     out: dict[str, Any] = {
         "matmul_check": {"is_exact": check.is_exact, "error": check.error, "default_error": check.default_error}
     }
-    for name in ("vit.small_16", "vit.base_16", "swin.tiny", "resnet.50"):
-        torch.manual_seed(0)
-        model = models.create(name).train()
-        optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-        images = torch.rand(8, 3, 224, 224)
+    for name in names or RATIOS:
+        out[name] = found = ratios_of(name, rounds)
+        say(f"{name}: step {found['step_fp32_ms']:.0f} ms, channels last {found['step_fp32_channels_last_ms']:.0f} ms, in bfloat16 "
+            f"{found['step_bf16_ms']:.0f} and {found['step_bf16_channels_last_ms']:.0f} ms: {found['step_gain']:.2f} x; oneDNN "
+            + (f"{found['onednn_gain']:.2f} x" if found["onednn_gain"] else f"not used: error {check.error:.1e}"))  # fmt: skip
+    return out
 
-        def step(low: bool, model: Any = model, optimizer: Any = optimizer, images: Any = images) -> None:
+
+def ratios_of(name: str, rounds: int) -> dict[str, Any]:
+    """Return the times of a training step in both layouts and precisions, and of the forward pass in float32."""
+    torch.manual_seed(0)
+    model = models.create(name).train()
+    images = torch.rand(8, 3, 224, 224)
+    found: dict[str, Any] = {}
+    for layout in ("", "_channels_last"):
+        if layout:
+            prefer_channels_last(model)
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-4, foreach=True)
+
+        def step(low: bool, optimizer: Any = optimizer) -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 loss = model.encode(images).pooled.float().square().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
 
-        def forward(model: Any = model, images: Any = images) -> None:
-            with torch.inference_mode():
-                model.encode(images[:1])
+        for low, words in ((False, "fp32"), (True, "bf16")):
+            found[f"step_{words}{layout}_ms"] = round(best_ms(lambda s=step, b=low: s(b), rounds), 1)
+    # The fair comparison: the better layout of each precision.
+    best = {p: min(found[f"step_{p}_ms"], found[f"step_{p}_channels_last_ms"]) for p in ("fp32", "bf16")}
+    found["step_gain"] = round(best["fp32"] / best["bf16"], 2)
 
-        fp32, bf16 = best_ms(lambda s=step: s(False), 2), best_ms(lambda s=step: s(True), 2)
-        model.eval()
-        plain = best_ms(forward, 3)
-        with fast_matmul() as used:
-            routed = best_ms(forward, 3) if used else None
-        out[name] = {
-            "step_fp32_ms": round(fp32, 1),
-            "step_bf16_ms": round(bf16, 1),
-            "step_gain": round(fp32 / bf16, 2),
-            "forward_fp32_ms": round(plain, 1),
-            "forward_onednn_ms": round(routed, 1) if routed else None,
-            "onednn_gain": round(plain / routed, 2) if routed else None,
-        }
-        say(f"{name}: step {fp32:.0f} -> {bf16:.0f} ms in bfloat16, {fp32 / bf16:.2f} x; oneDNN "
-            + (f"{plain / routed:.2f} x" if routed else f"not used: error {check.error:.1e}"))  # fmt: skip
-    return out
+    def forward() -> None:
+        with torch.inference_mode():
+            model.encode(images[:1])
+
+    model.eval()
+    plain = best_ms(forward, 3)
+    with fast_matmul() as used:
+        routed = best_ms(forward, 3) if used else None
+    found |= {
+        "forward_fp32_ms": round(plain, 1),
+        "forward_onednn_ms": round(routed, 1) if routed else None,
+        "onednn_gain": round(plain / routed, 2) if routed else None,
+    }
+    return found
 
 
 def say(text: str) -> None:
@@ -175,7 +191,8 @@ def main() -> None:
     """Measure, print a table, write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="families or names, comma-separated")
-    parser.add_argument("--ratios", action="store_true", help="only bfloat16 and oneDNN")
+    parser.add_argument("--ratios", action="store_true", help="only bfloat16 and oneDNN; with --only, full names")
+    parser.add_argument("--rounds", type=int, default=3, help="of a training step; more on a busy machine")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     machine = {"machine": processor(), "date": date.today().isoformat(), "torch": torch.__version__, "threads": 1}
@@ -191,7 +208,9 @@ def main() -> None:
                 known[name] = found
         write_json(MEASURED, {**machine, "models": dict(sorted(known.items()))})
     if chosen.ratios or not chosen.only:
-        write_json(RESULTS, {**machine, **ratios()})
+        names = [n for n in chosen.only.split(",") if n]
+        known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() and names else {}
+        write_json(RESULTS, {**known, **machine, **ratios(names, chosen.rounds)})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ from fundusion.core.registry import ImageInput
 from fundusion.core.study import StudyRecord
 from fundusion.intake import enough_px, field_of, prepare_photograph, take_study
 from fundusion.readers.image import decode_image
+from fundusion.transforms.cache import cache_key
+from fundusion.transforms.enhance import enhance
 from fundusion.transforms.field_of_view import find_field_of_view
+from fundusion.transforms.image import preprocessing_signature
 from fundusion.transforms.prepared import prepare_study
 
 
@@ -253,3 +256,11 @@ def test_an_epoch_decodes_no_original(tmp_path, jpeg, monkeypatch):
     for data in (first, again):
         assert data.images["cfp"][np.array([1, 0])].shape == (2, 64, 64, 3)
     assert again.digest == first.digest
+
+
+def test_enhancement_is_asked_for_by_the_encoder_and_has_its_own_place_in_the_cache(jpeg):
+    plain, asked = ImageInput(size=224), ImageInput(size=224, enhance="clahe_green")
+    made = prepare_photograph(jpeg, asked)
+    assert np.array_equal(made.pixels, enhance(prepare_photograph(jpeg, plain).pixels, "clahe_green"))
+    keys = {cache_key("content", preprocessing_signature(wanted)) for wanted in (plain, asked)}
+    assert len(keys) == 2

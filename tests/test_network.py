@@ -9,8 +9,8 @@ from fundusion.core.errors import IncompatibleWeights, InvalidInput
 from fundusion.core.interfaces import Batch
 from fundusion.core.registry import models
 from fundusion.core.table import TableSchema
-from fundusion.core.tasks import MultiLabel, Ordinal
-from fundusion.layers.weights import save_state
+from fundusion.core.tasks import MultiLabel, Ordinal, Task
+from fundusion.layers.weights import digest, load_state, save_state
 from fundusion.network import NetworkSpec, build_network, drop_modalities, load_network
 
 TABLE = TableSchema.fit([{"age": 40, "sex": "F"}, {"age": 60, "sex": "M"}])
@@ -136,6 +136,66 @@ def test_damaged_or_exchanged_weights_are_refused(tmp_path):
     assert error.value.code == "model.digest"
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda n: n["tasks"]["disease"]["labels"].reverse(), r"tasks\.disease\.labels\[0\]"),
+        (lambda n: n["inputs"]["cfp"].update(mean=[0.0, 0.0, 0.0]), r"inputs\.cfp\.mean\[0\]: found 0\.0"),
+        (lambda n: n["inputs"]["cfp"].update(size=512), r"inputs\.cfp\.size: found 512"),
+        (lambda n: n["inputs"]["cfp"].update(crop="none"), r"inputs\.cfp\.crop: found 'none'"),
+    ],
+)
+def test_another_class_order_normalisation_or_size_is_refused_with_the_first_differences(tmp_path, change, words):
+    """The digest of the weights is right and every shape fits: only what the weights file says of itself tells."""
+    toy_network().save(tmp_path / "model")
+    path = tmp_path / "model" / "network.json"
+    description = json.loads(path.read_text())
+    change(description["network"])
+    path.write_text(json.dumps(description))
+    with pytest.raises(IncompatibleWeights, match=words) as error:
+        load_network(tmp_path / "model")
+    assert error.value.code == "model.meaning"
+
+
+def test_weights_swapped_with_their_digest_between_networks_of_one_shape_are_refused(tmp_path):
+    labels = ["normal", "mild", "severe"]
+    for name, order in (("a", labels), ("b", labels[::-1])):
+        task = Task(kind="multiclass", labels=tuple(order))
+        build_network({"cfp": "contrast_resnet.test"}, "concat", {"stage": task}, embed_dim=8, seed=0).save(
+            tmp_path / name
+        )
+    description = json.loads((tmp_path / "a" / "network.json").read_text())
+    other = json.loads((tmp_path / "b" / "network.json").read_text())
+    (tmp_path / "a" / "weights.safetensors").write_bytes((tmp_path / "b" / "weights.safetensors").read_bytes())
+    with pytest.raises(IncompatibleWeights) as error:
+        load_network(tmp_path / "a")
+    assert error.value.code == "model.digest"
+    (tmp_path / "a" / "network.json").write_text(json.dumps({**description, "weights_sha256": other["weights_sha256"]}))
+    with pytest.raises(IncompatibleWeights, match="found 'normal', expected 'severe'") as error:
+        load_network(tmp_path / "a")
+    assert error.value.code == "model.meaning"
+
+
+def test_weights_without_words_of_their_own_still_load(tmp_path):
+    toy_network().save(tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    save_state(weights, load_state(weights))
+    path = tmp_path / "model" / "network.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": digest(weights)}))
+    load_network(tmp_path / "model")
+
+
+def test_a_pretrained_encoder_keeps_the_pixels_it_saw(tmp_path):
+    save_state(tmp_path / "encoder.safetensors", models.create("vit.test").body.state_dict())
+    facts = {"model": "vit.test", "sha256": digest(tmp_path / "encoder.safetensors")}
+    (tmp_path / "encoder.json").write_text(json.dumps(facts))
+    options = {"weights": str(tmp_path)}
+    build_network({"cfp": ("vit.test", options)}, "concat", HEADS, embed_dim=8)
+    with pytest.raises(IncompatibleWeights, match=r"mean\[0\]: found 0\.1") as error:
+        build_network({"cfp": ("vit.test", {**options, "mean": (0.1, 0.2, 0.3)})}, "concat", HEADS, embed_dim=8)
+    assert error.value.code == "model.preprocessing"
+
+
 def test_missing_format_and_broken_description_are_refused(tmp_path):
     with pytest.raises(IncompatibleWeights) as error:
         load_network(tmp_path)
@@ -189,3 +249,47 @@ def test_the_origin_of_an_encoder_travels_with_the_network_and_its_file_may_be_g
     assert facts["encoder_weights"]["cfp"]["model"] == "retfound.test"
     loaded.save(tmp_path / "again")
     assert load_network(tmp_path / "again")[1]["encoder_weights"] == network.origins
+
+
+def test_a_saved_network_reads_words_without_the_folder_they_came_from(tmp_path):
+    torch.manual_seed(0)
+    bert = models.create("bert.test")
+    bert.body.save_pretrained(tmp_path / "bert")
+    bert._tokenizer.save_pretrained(tmp_path / "bert")
+    for name, options in (
+        ("bert.base", {"source": str(tmp_path / "bert"), "pooling": "last2"}),
+        ("flair.resnet_50", {"tokenizer": str(tmp_path / "bert"), "text": {"num_attention_heads": 2}}),
+    ):
+        network = build_network({"text": (name, options)}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=8, seed=0)
+        folder = tmp_path / name
+        network.eval().save(folder)
+        (tmp_path / "bert").rename(tmp_path / "away")
+        again, _ = load_network(folder)
+        (tmp_path / "away").rename(tmp_path / "bert")
+        texts = ["drusen", "a small bleed"]
+        ids, mask = again.encoders["text"].tokenize(texts)
+        assert torch.equal(ids, network.encoders["text"].tokenize(texts)[0])
+        with torch.no_grad():
+            found, expected = (n.encoders["text"].encode_text(ids, mask).pooled for n in (again, network))
+        assert torch.equal(found, expected)
+        assert again.spec.encoders["text"][1] == options
+
+
+def test_a_fit_is_an_option_of_an_encoder():
+    network = build_network({"cfp": ("resnet.test", {"fit": "corner", "resample": "bilinear", "crop": "none"})},
+                            "concat", {"dr_grade": Ordinal(5)}, embed_dim=8)  # fmt: skip
+    assert network.spec.inputs["cfp"].fit == "corner"
+    same = type(network.spec).from_dict(network.spec.to_dict())
+    assert same.inputs["cfp"] == network.spec.inputs["cfp"]
+    flair = build_network({"cfp": "flair.test"}, "concat", {"dr_grade": Ordinal(5)}, embed_dim=8)
+    assert (flair.spec.inputs["cfp"].size, flair.spec.inputs["cfp"].fit) == (512, "corner")
+
+
+def test_the_contrast_an_encoder_wants_is_an_option_and_is_kept(tmp_path):
+    heads = {"dr_grade": Ordinal(5)}
+    network = build_network({"cfp": ("resnet.test", {"enhance": "clahe"})}, "concat", heads, embed_dim=16)
+    assert network.spec.inputs["cfp"].enhance == "clahe"
+    network.save(tmp_path / "net")
+    assert load_network(tmp_path / "net")[0].spec.inputs["cfp"].enhance == "clahe"
+    with pytest.raises(InvalidInput, match="enhancement"):
+        build_network({"cfp": ("resnet.test", {"enhance": "more"})}, "concat", heads, embed_dim=16)

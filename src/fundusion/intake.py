@@ -24,8 +24,8 @@ from .transforms.image import PreparedImage, prepare
 #: 224 px square with sharp detail was 44 dB from the average of the full picture at 1.13 and above 45 dB from 1.2; larger squares reach
 #: the finest detail of a photograph and are above 48 dB from 1.1.
 _ROOM = ((384, 1.28, 1.2), (1 << 30, 1.12, 1.05))
-#: Longest side on which the field of a reduced picture is sought, px.
-_SEARCH_PX = 250
+#: Longest side on which the field of a reduced picture is sought, px: it is halved until it is no longer.
+_SEARCH_PX = 300
 
 
 def enough_px(size: int) -> int:
@@ -117,8 +117,10 @@ def field_of(image: Image) -> FieldOfView | None:
         return None
     if image.reduction == 1:
         return find_field_of_view(image.pixels)
-    # A reduced picture has little noise and its outline is clear on fewer pixels.
-    found = find_field_of_view(image.pixels, search_px=_SEARCH_PX)
+    # A reduced picture has little noise and its outline is clear on fewer pixels; halving is much faster than other factors.
+    longest = max(image.pixels.shape[:2])
+    halvings = math.ceil(math.log2(max(1.0, longest / _SEARCH_PX)))
+    found = find_field_of_view(image.pixels, search_px=math.ceil(longest / 2**halvings), quick=True)
     return found.scaled(image.reduction, image.full_shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .core.differences import differences
 from .core.durable import write_json
 from .core.errors import IncompatibleWeights, InvalidInput
 from .core.interfaces import Batch, Features, NetworkOutput
@@ -20,7 +22,7 @@ from .core.tasks import Task
 from .core.vocabulary import TABLE, TEXT, Modality
 from .layers.heads import Head
 from .layers.pooling import FramePool, patches_by_study
-from .layers.weights import digest, fit_state, load_state, save_state
+from .layers.weights import digest, fit_state, load_state, metadata_of, save_state
 
 FORMAT = 1
 _IMAGE_MODALITIES = frozenset(m.value for m in Modality)
@@ -103,7 +105,10 @@ class MultimodalNetwork(nn.Module):
                 _need_role(modality, name, card.roles, {TEXT: "encode_text", TABLE: "encode_table"}[modality])
             more = {"schema": spec.table} if modality == TABLE else {}
             chosen = {k: v for k, v in options.items() if k not in _INPUT_OPTIONS}
-            encoder = models.create(name, **_pretrained(chosen, name), **more)
+            encoder = models.create(name, **_pretrained(chosen, name, inputs.get(modality)), **more)
+            if "align" in card.roles:
+                # Fusion reads one tower; the other one and the projections would be weights that nothing trains.
+                encoder = encoder.text_tower() if modality == TEXT else encoder.image_tower()
             self.encoders[modality] = encoder
             if getattr(encoder, "weights_record", None):
                 self.origins[modality] = {"model": name, **encoder.weights_record}
@@ -213,7 +218,14 @@ class MultimodalNetwork(nn.Module):
             k: (v.to(dtype) if dtype is not None and v.is_floating_point() else v).contiguous()
             for k, v in self.state_dict().items()
         }
-        save_state(target / "weights.safetensors", state)
+        if TEXT in self.encoders and hasattr(self.encoders[TEXT], "save_words"):
+            self.encoders[TEXT].save_words(target / _WORDS)
+        # What the weights mean travels in their own file: a description of another order of classes, or of other pixels, is found out.
+        save_state(
+            target / "weights.safetensors",
+            state,
+            metadata={"meaning": json.dumps(_meaning(self.spec.to_dict()), sort_keys=True)},
+        )
         write_json(
             target / "network.json",
             {
@@ -226,7 +238,43 @@ class MultimodalNetwork(nn.Module):
         )
 
 
-_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames")
+#: Options that say where first weights came from.
+_FIRST = ("weights", "sha256")
+#: Folder of a saved network with the tokenizer of a text encoder that has one.
+_WORDS = "words"
+
+
+def _without_origin(modality: str, name: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return options that build an encoder without the files its first weights and words came from."""
+    kept = {k: v for k, v in options.items() if k not in _FIRST}
+    words = folder / _WORDS
+    if modality == TEXT and words.is_dir():
+        known = inspect.signature(models.builder(name)).parameters
+        kept |= {k: v for k, v in (("source", None), ("tokenizer", str(words))) if k in known}
+    return kept
+
+
+_INPUT_OPTIONS = ("mean", "std", "crop", "max_frames", "fit", "resample", "enhance")
+
+
+def _meaning(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a spec that shapes cannot tell: pixels, questions with their classes in order, columns."""
+    return {k: spec.get(k) for k in ("inputs", "tasks", "table")}
+
+
+def _check_meaning(weights: Path, spec: Mapping[str, Any]) -> None:
+    """Refuse weights whose file says they were trained for something else; older files say nothing."""
+    said = metadata_of(weights).get("meaning")
+    if said is None:
+        return
+    found = differences(_meaning(spec), json.loads(said))
+    if found:
+        raise IncompatibleWeights(
+            f"network.json does not describe these weights: {'; '.join(found[:3])}"
+            + (f" and {len(found) - 3} more." if len(found) > 3 else "."),
+            code="model.meaning",
+            hint="Both files must come from one training; get the folder again.",
+        )
 
 
 def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:
@@ -237,7 +285,7 @@ def _input_of(name: str, options: Mapping[str, Any]) -> ImageInput:
     return replace(base, **changes)
 
 
-def _pretrained(options: dict[str, Any], name: str) -> dict[str, Any]:
+def _pretrained(options: dict[str, Any], name: str, pixels: ImageInput | None) -> dict[str, Any]:
     """Return options with the folder of `fundusion pretrain` replaced by the encoder in it."""
     folder = Path(options["weights"]) if options.get("weights") else None
     if folder is None or not (folder / "encoder.json").is_file():
@@ -250,6 +298,10 @@ def _pretrained(options: dict[str, Any], name: str) -> dict[str, Any]:
             f"the encoder in {folder.name!r} is a {facts['model']!r}, asked for was {name!r}.",
             hint=f"Use name = {facts['model']!r}.",
         )
+    # Training without labels shows every encoder the pixels of its card; the size alone may change.
+    seen = models.card(name).input
+    if pixels is not None and seen is not None:
+        check_pixels(pixels, seen, what=f"the encoder in {folder.name!r}")
     if not weights.is_file() or digest(weights) != facts["sha256"]:
         raise IncompatibleWeights(
             f"encoder.safetensors of {folder.name!r} is missing or damaged.",
@@ -257,6 +309,22 @@ def _pretrained(options: dict[str, Any], name: str) -> dict[str, Any]:
             hint="Train it again.",
         )
     return {**options, "weights": str(weights)}
+
+
+def check_pixels(wanted: ImageInput, seen: ImageInput, *, what: str) -> None:
+    """Refuse pixels that weights never saw: another normalisation, cut or number of channels.
+
+    Raises:
+        IncompatibleWeights: `model.preprocessing`, with the first differences.
+    """
+    names = ("mean", "std", "crop", "channels")
+    found = differences({n: getattr(wanted, n) for n in names}, {n: getattr(seen, n) for n in names})
+    if found:
+        raise IncompatibleWeights(
+            f"{what} was trained on other pixels: {'; '.join(found[:3])}.",
+            code="model.preprocessing",
+            hint="Leave mean, std and crop as the weights saw them.",
+        )
 
 
 def _need_role(modality: str, name: str, roles: frozenset[str], role: str) -> None:
@@ -399,9 +467,10 @@ def load_network(folder: str | Path) -> tuple[MultimodalNetwork, dict[str, Any]]
             code="model.digest",
             hint="The file was damaged or exchanged; get it again.",
         )
+    _check_meaning(weights, description["network"])
     # Every tensor is in the file: where the first weights came from is history, and need not exist any more.
-    fresh = {m: (n, {k: v for k, v in o.items() if k != "weights"}) for m, (n, o) in spec.encoders.items()}
-    joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k != "weights"})
+    fresh = {m: (n, _without_origin(m, n, o, source)) for m, (n, o) in spec.encoders.items()}
+    joined = (spec.fusion[0], {k: v for k, v in spec.fusion[1].items() if k not in _FIRST})
     network = MultimodalNetwork(replace(spec, encoders=fresh, fusion=joined))
     network.spec = replace(network.spec, encoders=spec.encoders, fusion=spec.fusion)
     network.origins = dict(description.get("encoder_weights") or {})

@@ -38,3 +38,22 @@ def test_summary_and_index(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["counts"] == {
         "total": 2, "ok": 1, "rejected": 0, "pending": 1,
     }  # fmt: skip
+
+
+def test_prediction_sets_have_a_column_where_they_were_asked_for(tmp_path):
+    said = {"t": {"label": "a", "probabilities": {"a": 0.9}, "prediction_set": ["a", "b"]}}
+    lines = [said, {"t": {**said["t"], "prediction_set": []}}, {}]
+    ledger = Ledger(tmp_path, config={}, study_ids=["0", "1", "2"])
+    ledger.record(
+        [
+            Entry(position=i, study_id=str(i), status="ok", line=json.dumps({**LINE, "predictions": p}), facts="{}")
+            for i, p in enumerate(lines)
+        ]
+    )
+    run = {"config": {"prediction_sets": ["t"], "command": "fundusion zeroshot"}}
+    export(ledger, tasks={"t": ["a", "b"]}, total=3, run=run, reports=False)
+    ledger.close()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
+    # No label fits is not the same as no answer.
+    assert [r["t.set"] for r in rows] == ["a|b", "none", ""]
+    assert "fundusion zeroshot" in (tmp_path / "index.html").read_text()

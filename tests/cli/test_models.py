@@ -6,6 +6,7 @@ import torch
 from typer.testing import CliRunner
 
 from fundusion.cli import app
+from fundusion.core.durable import digest_of
 from fundusion.core.registry import models
 from fundusion.layers.weights import load_state, save_state
 
@@ -50,6 +51,16 @@ def test_a_file_can_be_tried(tmp_path):
     done = run(app, ["models", "retfound.test", "--weights", str(tmp_path / "w.safetensors")])
     assert done.exit_code == 0, done.output
     assert "missing:    2 fc_norm.weight, fc_norm.bias" in done.output
+    assert "compared with nothing" in done.stdout
+    digest = digest_of(tmp_path / "w.safetensors")
+    pinned = run(
+        app, ["models", "retfound.test", "--weights", str(tmp_path / "w.safetensors"), "--sha256", digest[:16]]
+    )
+    assert pinned.exit_code == 0
+    assert f"{digest} (as expected)" in pinned.stdout
+    other = run(app, ["models", "retfound.test", "--weights", str(tmp_path / "w.safetensors"), "--sha256", "0" * 64])
+    assert other.exit_code != 0
+    assert "model.digest" in other.output
     wrong = run(app, ["models", "resnet.test", "--weights", str(tmp_path / "w.safetensors")])
     assert wrong.exit_code == 4
     assert "no name of the file fits" in wrong.output

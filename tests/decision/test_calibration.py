@@ -83,3 +83,27 @@ def test_extreme_logits_do_not_overflow():
     with np.errstate(all="raise", under="ignore"):
         p = c.probabilities_from_logits(MultiClass("AB"), [[1e4, -1e4]])
     assert p.tolist() == [[1.0, 0.0]]
+
+
+def test_levels_of_classes_are_learned_from_few_eyes():
+    """A model that always says the first class keeps its order and gets its levels right."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 400)
+    z = np.eye(3)[y] * 2 + rng.normal(size=(400, 3)) + np.array([8.0, 0.0, 0.0])
+    task = MultiClass("abc")
+    before = c.probabilities_from_logits(task, z)
+    fit = c.fit_vector_scaling(z[:40], y[:40])
+    after = fit.apply(task, z[40:])
+    assert (before.argmax(1) == 0).mean() > 0.95
+    assert (after.argmax(1) == y[40:]).mean() > 0.7
+    np.testing.assert_allclose(after.mean(0), np.bincount(y[40:]) / 360, atol=0.12)
+    assert fit.n == 40
+    assert fit.scale[0] == fit.scale[1] >= 0
+
+
+def test_no_eyes_and_eyes_of_one_class_change_little():
+    none = c.fit_vector_scaling(np.zeros((2, 3)), [np.nan, np.nan])
+    assert none.scale == (1.0, 1.0, 1.0)
+    one = c.fit_vector_scaling(np.zeros((3, 3)), [0, 0, 0])
+    p = one.apply(MultiClass("abc"), [[0.0, 0.0, 0.0]])[0]
+    assert 0.5 < p[0] < 0.9

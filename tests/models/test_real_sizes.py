@@ -7,7 +7,9 @@ import torch
 
 from fundusion.core.registry import models
 
-FAMILIES = ("cabnet", "mae", "resnet", "retfound", "senet", "swin", "vit")
+FAMILIES = (
+    "cabnet", "clip", "flair", "keepfit", "mae", "medclip", "resnet", "retfound", "retizero", "senet", "swin", "vit",
+)  # fmt: skip
 NAMES = [n for n in models.names() if n.split(".")[0] in FAMILIES and not n.endswith(".test")]
 
 
@@ -38,6 +40,11 @@ def test_no_size_of_the_papers_is_missing():
         "swin": ("tiny", "small", "base", "large", "base_384", "large_384"),
         "mae": ("base_16", "large_16", "huge_14"),
         "retfound": ("cfp", "oct", "dinov2"),
+        "clip": ("base_32", "base_16", "large_14", "large_14_336"),
+        "flair": ("resnet_50",),
+        "keepfit": ("resnet_50",),
+        "medclip": ("swin_tiny",),
+        "retizero": ("zero_shot", "retrieval", "fine_tune"),
         "cabnet": ("vgg_16", "resnet_50", "densenet_121", "xception", "mobilenet", "any"),
     }.items():
         assert {f"{family}.{s}" for s in sizes} <= names

@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import models, objectives
 from fundusion.layers.plain_vit import PlainViT
-from fundusion.objectives.ibot import IBOT, IBOTLoss, masked_tokens, teacher_temperature
+from fundusion.objectives.ibot import IBOT, IBOTLoss, masked_tokens, teacher_momentum, teacher_temperature
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_only_the_student_learns_and_the_teacher_follows(name):
     pair = objectives.create("ibot.default", body=body, embed_dim=16, outputs=32, hidden=24, bottleneck=8)
     views = [torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)]
     masks = [torch.rand(2, 4, 4) < 0.4 for _ in views]
-    loss = pair.forward_loss(views, masks, epoch=0)
+    loss = pair.forward_loss(views, masks, epoch=3)
     torch.testing.assert_close(loss.total, sum(loss.parts.values()))
     loss.total.backward()
     assert all(p.grad is None for p in pair.teacher.parameters())
@@ -75,6 +75,48 @@ def test_only_the_student_learns_and_the_teacher_follows(name):
     still = pair.teacher["backbone"].cls_token.clone()
     pair.move_teacher(1.0)
     assert torch.equal(pair.teacher["backbone"].cls_token, still)
+
+
+def test_the_inertia_of_the_teacher_rises_along_a_cosine():
+    found = [teacher_momentum(p, start=0.99) for p in (0.0, 0.25, 0.5, 1.0, 2.0)]
+    assert found == pytest.approx([0.99, 0.99 + 0.01 * 0.14644661, 0.995, 1.0, 1.0])
+    pair = objectives.create(
+        "ibot.default",
+        body=models.create("vit.test").body,
+        embed_dim=16,
+        outputs=8,
+        hidden=8,
+        bottleneck=4,
+        momentum=0.5,
+    )
+    before = pair.teacher["head"].last_layer.weight_v.clone()
+    with torch.no_grad():
+        pair.student["head"].last_layer.weight_v.add_(1.0)
+    pair.move_teacher(0.5)
+    torch.testing.assert_close(pair.teacher["head"].last_layer.weight_v, before + 0.25)
+
+
+def test_prototypes_are_frozen_in_the_first_epochs_and_nothing_else_changes():
+    torch.manual_seed(0)
+    pair = IBOT(
+        models.create("vit.test").body, 16, outputs=32, hidden=24, bottleneck=8, freeze_epochs=2, warmup_epochs=0
+    )
+    views = [torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)]
+    masks = [torch.rand(2, 4, 4) < 0.4 for _ in views]
+    found = {}
+    for epoch in (0, 1, 2):
+        pair.zero_grad(set_to_none=True)
+        pair.loss.center.zero_()
+        pair.loss.center2.zero_()
+        pair.forward_loss(views, masks, epoch=epoch).total.backward()
+        found[epoch] = {n: p.grad for n, p in pair.student.named_parameters() if p.requires_grad}
+    for epoch in (0, 1):
+        # An optimiser passes over what has no gradient, so weight decay does not move it either.
+        assert [n for n, g in found[epoch].items() if g is None] == ["head.last_layer.weight_v"]
+    assert found[2]["head.last_layer.weight_v"].abs().sum() > 0
+    for name, gradient in found[2].items():
+        if name != "head.last_layer.weight_v":
+            torch.testing.assert_close(found[0][name], gradient)
 
 
 def test_a_mask_without_hidden_patches_gives_no_patch_loss():

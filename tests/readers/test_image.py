@@ -316,6 +316,19 @@ def test_fifty_megabytes_of_segments_and_ten_thousand_comments(tmp_path, picture
     np.testing.assert_array_equal(image.pixels, clean)
 
 
+@pytest.mark.parametrize("block", [1, 2, 7, 64])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_markers_are_found_wherever_the_blocks_of_a_file_end(tmp_path, picture, monkeypatch, block, options):
+    data = encoded(picture[:96, :96], "JPEG", quality=85, **options)
+    rest = data + b"\xff\xd9 and more"
+    whole = read_image(written(tmp_path, rest))
+    monkeypatch.setattr("fundusion.readers.image._BLOCK_BYTES", block)
+    again = read_image(written(tmp_path, rest))
+    assert whole.notes == again.notes == ("image.trailing_data",)
+    assert np.array_equal(whole.pixels, again.pixels)
+    assert read_image(written(tmp_path, data)).notes == ()
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("packed", [False, True])
 def test_ppm_photographs_as_stare_ships_them(tmp_path, picture, bits, packed):

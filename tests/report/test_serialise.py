@@ -41,3 +41,16 @@ def test_a_measurement_that_failed_has_no_number():
     row = result_to_json(result(measurements=(m,)))["measurements"][0]
     assert row["value"] is None
     assert row["failure"] == "spacing is unknown"
+
+
+def test_a_prediction_set_is_written_only_when_it_was_asked_for():
+    def row(kept):
+        said = Prediction(task="g", kind="binary", probabilities={"no": 0.5, "yes": 0.5}, prediction_set=kept)
+        result = StudyResult(
+            study_id="a", patient_id=None, laterality=None, status="ok", code="ok", predictions={"g": said}
+        )
+        return result_to_json(result)["predictions"]["g"]
+
+    assert row(("no", "yes"))["prediction_set"] == ["no", "yes"]
+    assert row(())["prediction_set"] == []
+    assert "prediction_set" not in row(None)

@@ -76,3 +76,40 @@ def test_encoders_come_from_names_runs_and_networks(tiny_model):
     with pytest.raises(InvalidInput, match="does not read 'oct'"):
         encoder_network(str(tiny_model), "oct", Ordinal(5))
     assert encoder_network("vit.test", "cfp", Ordinal(5)).spec.encoders["cfp"][0] == "vit.test"
+
+
+def test_an_image_text_model_is_asked_with_words_beside_examples(records, tmp_path):
+    from fundusion.knowledge import Knowledge
+    from fundusion.knowledge.questions import prompts_of_set
+
+    page = adapt(
+        "flair.test", records, tmp_path / "a", task="dr_grade", protocols=("zeroshot", "tip_adapter", "clip_adapter"), shots=(1, None),
+        seeds=2, settings=Settings(epochs=1),
+    )  # fmt: skip
+    found = json.loads((page.parent / "adaptation.json").read_text("utf-8"))
+    assert found["prompts"]["4"][0] == "A fundus photograph of proliferative diabetic retinopathy"
+    runs = {(c["protocol"], c["shots"]): len(c["metrics"]["accuracy"]["values"]) for c in found["curves"]}
+    assert runs[("zeroshot", 1)] == 1
+    assert runs[("clip_adapter", None)] == 2
+    assert runs[("tip_adapter", None)] == 1
+    wrong = prompts_of_set(Knowledge.read(), "glaucoma")
+    with pytest.raises(InvalidInput, match="the task asks"):
+        adapt("flair.test", records, tmp_path / "b", protocols=("zeroshot",), prompts=wrong)
+
+
+def test_the_published_division_differs_between_seeds(records, tmp_path):
+    page = adapt(
+        "visionfm.test",
+        records,
+        tmp_path,
+        task="referable",
+        protocols=("knn",),
+        shots=(None,),
+        seeds=3,
+        split_rule="flair",
+    )
+    found = json.loads((page.parent / "adaptation.json").read_text("utf-8"))
+    assert found["split_rule"] == "flair"
+    assert len(found["curves"][0]["metrics"]["accuracy"]["values"]) == 3
+    with pytest.raises(InvalidInput, match="split rule"):
+        adapt("visionfm.test", records, tmp_path, split_rule="eyes")

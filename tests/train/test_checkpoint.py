@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fundusion.core.errors import IncompatibleWeights
+from fundusion.layers.memory_format import prefer_channels_last
 from fundusion.train.checkpoint import load_checkpoint, restore, save_checkpoint
 
 
@@ -34,6 +35,29 @@ def test_weights_buffers_and_optimiser_come_back_bit_for_bit(tmp_path):
         m(x).square().sum().backward()
         o.step()
     assert torch.equal(module[0].weight, other[0].weight)
+
+
+def test_the_optimiser_comes_back_in_the_layout_of_its_kernels(tmp_path):
+    def made_of_kernels():
+        torch.manual_seed(0)
+        module = nn.Conv2d(4, 8, 3)
+        prefer_channels_last(module)
+        return module, torch.optim.AdamW(module.parameters(), lr=0.1)
+
+    module, optimizer = made_of_kernels()
+    x = torch.randn(2, 4, 8, 8)
+    module(x).square().sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path, modules={"m": module}, optimizer=optimizer, facts={"step": 1})
+    other, twin = made_of_kernels()
+    restore(load_checkpoint(tmp_path)[1], {"m": other}, twin)
+    assert other.weight.stride() == module.weight.stride() != torch.empty(8, 4, 3, 3).stride()
+    assert twin.state[other.weight]["exp_avg"].stride() == module.weight.stride()
+    for m, o in ((module, optimizer), (other, twin)):
+        o.zero_grad()
+        m(x).square().sum().backward()
+        o.step()
+    assert torch.equal(module.weight, other.weight)
 
 
 def test_a_torn_or_changed_file_is_passed_over_for_the_one_before(tmp_path):

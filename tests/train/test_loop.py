@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fundusion.core.errors import FundusionError, InvalidInput
+from fundusion.core.errors import FundusionError, IncompatibleWeights, InvalidInput
 from fundusion.datasets.folder import discover
 from fundusion.datasets.synthetic import TASKS
 from fundusion.layers.weights import load_state
@@ -219,3 +219,60 @@ def test_frozen_keeps_the_given_encoder_and_lora_changes_it(records, tmp_path, e
     assert before.keys() == after.keys()
     same = [torch.equal(before[k], after[k]) for k in before if "running" not in k and "tracked" not in k]
     assert all(same) if encoder == "frozen" else not all(same)
+
+
+def test_encoders_of_a_network_that_saw_other_pixels_are_refused(records, tmp_path):
+    train(records[1], tmp_path / "first", config=config_of(train__sizes=[[32, 1]]))
+    encoders = {"cfp": {"name": "contrast_resnet.test", "std": [0.5, 0.5, 0.5]}, "table": "tabular.test"}
+    config = config_of(network__init=str(tmp_path / "first" / "model"), network__encoders=encoders)
+    with pytest.raises(IncompatibleWeights, match=r"std\[0\]: found 0\.5") as caught:
+        train(records[1], tmp_path / "second", config=config)
+    assert caught.value.code == "model.preprocessing"
+
+
+def test_the_two_stages_of_cabnet_hold_the_body_then_free_it_and_go_on_exactly(records, tmp_path, monkeypatch):
+    """First the attention and the head at a high rate, then everything; the rate falls when the metric does not rise."""
+    config = config_of(
+        network__encoders={"cfp": {"name": "cabnet.test", "pixels": "raw"}, "table": "tabular.test"},
+        augment={"strength": 0.2},
+        train={"sizes": [[32, 4]], "batch_size": 4, "warmup_steps": 0, "schedule": "plateau", "plateau": [0.5, 1], "head_epochs": 1,
+               "head_learning_rate": 5e-3, "learning_rate": 1e-3, "ema": 0.0, "checkpoint_every": 1},
+    )  # fmt: skip
+    scores = {1: 0.6, 2: 0.5, 3: 0.7, 4: 0.7}
+    calls = {"now": 0}
+
+    def score(model, data, rows, **options):
+        return {"macro_auroc": scores[calls["now"] + 1]}
+
+    monkeypatch.setattr(run_module, "validation_score", score)
+    seen, original = [], loop._one
+
+    def watched(run, state, rows, total):
+        calls["now"] = state.state.epoch
+        value = original(run, state, rows, total)
+        encoder = run.network.encoders["cfp"]
+        rate = {g["lr"] / g["factor"] for g in state.optimizer.param_groups}
+        state_now = {k: v.clone() for k, v in encoder.state_dict().items() if "running" in k or k.endswith("weight")}
+        seen.append((state.state.epoch, rate.pop(), state_now))
+        return value
+
+    monkeypatch.setattr(loop, "_one", watched)
+    train(records[1], tmp_path / "whole", config=config)
+    first, last_of_first, last = seen[0][2], [s for e, _, s in seen if e == 0][-1], seen[-1][2]
+    assert all(torch.equal(first[k], last_of_first[k]) for k in first if k.startswith("body."))
+    assert any(not torch.equal(first[k], last_of_first[k]) for k in first if k.startswith("cab."))
+    assert not all(torch.equal(first[k], last[k]) for k in first if k.startswith("body."))
+    assert {e: round(r, 6) for e, r, _ in seen} == {0: 5e-3, 1: 1e-3, 2: 5e-4, 3: 5e-4}
+
+    def dies(run, state, rows, total):
+        if state.state.epoch == 2:
+            raise KeyboardInterrupt
+        return watched(run, state, rows, total)
+
+    monkeypatch.setattr(loop, "_one", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(records[1], tmp_path / "torn", config=config)
+    monkeypatch.setattr(loop, "_one", watched)
+    train(records[1], tmp_path / "torn", config=config)
+    one, two = weights_of(tmp_path / "whole"), weights_of(tmp_path / "torn")
+    assert all(torch.equal(one[k], two[k]) for k in one)

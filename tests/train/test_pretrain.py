@@ -80,6 +80,41 @@ def test_a_killed_run_goes_on_bit_for_bit_and_leaves_pictures(records, tmp_path,
         pretrain(records, tmp_path / "whole", config=config_of(objective, mask_ratio=0.5))
 
 
+def test_ibot_is_led_as_published_unless_told_otherwise(records, tmp_path, monkeypatch):
+    config = config_of("ibot", train=FitConfig(**{**FIT, "epochs": 5}))
+    assert (config.train.weight_decay, config.train.weight_decay_end) == (0.04, 0.4)
+    assert config.teacher.model_dump() == {"freeze_epochs": 3, "warmup_epochs": 30, "momentum": 0.996}
+    own = config_of("ibot", train=FitConfig(**FIT, weight_decay=0.1))
+    assert (own.train.weight_decay, own.train.weight_decay_end) == (0.1, None)
+    assert config_of("mae").train.weight_decay_end is None
+    assert PretrainConfig(objective="ibot", model="vit.test").train.weight_decay_end == 0.4
+    with pytest.raises(ValueError, match="weight_decay above zero"):
+        FitConfig(weight_decay=0.0, weight_decay_end=0.4)
+    # Other objectives have no teacher: their digest does not know it.
+    assert config_of("mae", teacher={"momentum": 0.9}).digest() == config_of("mae").digest()
+    assert config_of("ibot", teacher={"momentum": 0.9}).digest() != config_of("ibot").digest()
+
+    seen, original = [], loop._one
+
+    def watched(run, state, rows, total):
+        value = original(run, state, rows, total)
+        head = run.system.student["head"]
+        decays = {g["weight_decay"] for g in state.optimizer.param_groups}
+        seen.append((state.state.epoch, total, decays, head.last_layer.weight_v.detach().clone()))
+        return value
+
+    monkeypatch.setattr(loop, "_one", watched)
+    pretrain(records, tmp_path, config=config)
+    prototypes = {epoch: p for epoch, _, _, p in seen}
+    assert torch.equal(prototypes[0], prototypes[2])
+    assert not torch.equal(prototypes[2], prototypes[3])
+    total = seen[0][1]
+    for step, (_, _, decays, _) in enumerate(seen):
+        expected = 0.4 - 0.36 * 0.5 * (1 + np.cos(np.pi * step / total))
+        assert sorted(decays) == pytest.approx([0.0, expected])
+    assert len(seen) == total
+
+
 def test_the_encoder_goes_into_a_network_and_a_damaged_one_does_not(records, tmp_path):
     pretrain(records, tmp_path, config=config_of("mae"))
     options = {"weights": str(tmp_path), "image_size": 32}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fundusion.core.errors import InvalidInput
-from fundusion.transforms.enhance import METHODS, clahe_green, clahe_lightness, enhance, subtract_background
+from fundusion.core.registry import ENHANCEMENTS
+from fundusion.transforms.enhance import clahe_green, clahe_lightness, enhance, subtract_background
 
 
 @pytest.fixture
@@ -67,10 +68,10 @@ def test_clahe_of_green_is_the_written_out_method(picture):
 
 
 def test_names(picture):
-    results = {m: enhance(picture, m) for m in METHODS}
+    results = {m: enhance(picture, m) for m in ENHANCEMENTS}
     assert all(r.shape == picture.shape and r.dtype == np.uint8 for r in results.values())
     assert results["none"] is picture
-    assert len({r.tobytes() for r in results.values()}) == len(METHODS)
+    assert len({r.tobytes() for r in results.values()}) == len(ENHANCEMENTS)
     with pytest.raises(InvalidInput, match="not one of"):
         enhance(picture, "vivid")
     with pytest.raises(InvalidInput, match="expected"):

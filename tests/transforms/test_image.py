@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from fundusion.core.errors import InvalidInput
-from fundusion.core.registry import ImageInput
+from fundusion.core.registry import ENHANCEMENTS, ImageInput
+from fundusion.transforms.enhance import enhance
 from fundusion.transforms.field_of_view import FieldOfView, find_field_of_view
 from fundusion.transforms.image import (
     map_to_original,
@@ -217,7 +219,42 @@ def test_frames_need_a_positive_number():
 def test_signature_changes_with_everything_that_changes_pixels():
     base = ImageInput()
     changes = [{"size": 96}, {"crop": "none"}, {"mean": (0.4, 0.4, 0.4)}, {"std": (0.3, 0.3, 0.3)}, {"max_frames": 3}]
+    changes += [{"enhance": name} for name in ENHANCEMENTS if name != "none"]
     texts = {preprocessing_signature(replace(base, **c)) for c in ({}, *changes)}
-    assert len(texts) == 6
+    assert len(texts) == 1 + len(changes)
     assert preprocessing_signature(base) == preprocessing_signature(ImageInput())
-    assert preprocessing_signature(base).startswith("prepare-2 ")
+    assert preprocessing_signature(base).startswith("prepare-3 ")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ENHANCEMENTS)
+def test_enhancement_is_the_last_step_and_leaves_the_geometry(name, channels):
+    pixels = scene((240, 300))
+    plain = ImageInput(size=96, crop="none", channels=channels, mean=(0.5,) * channels, std=(0.2,) * channels)
+    before = prepare(pixels, replace(plain, channels=3, mean=(0.5,) * 3, std=(0.2,) * 3))
+    made = prepare(pixels, replace(plain, enhance=name))
+    assert made.pixels.shape == (96, 96, channels)
+    assert np.array_equal(made.to_original, before.to_original)
+    wanted = enhance(before.pixels, name)
+    if channels == 1:
+        wanted = cv2.cvtColor(wanted, cv2.COLOR_RGB2GRAY)[..., None]
+    assert np.array_equal(made.pixels, wanted)
+    assert np.array_equal(made.pixels, prepare(pixels, plain).pixels) == (name == "none")
+
+
+def test_an_unknown_enhancement_is_refused_with_the_known_ones():
+    with pytest.raises(InvalidInput, match="clahe_green") as caught:
+        ImageInput(enhance="sharpen")
+    assert caught.value.code == "config.enhancement"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.5, 0.77])
+@pytest.mark.parametrize("size", [64, 224, 700])
+def test_the_frame_ends_sharply_where_the_cut_goes_beyond_it(size, share):
+    """A row of the square of which a share lies in the frame keeps that share, and nothing shines beyond it."""
+    pixels = np.full((1200, 1800, 3), 200, np.uint8)
+    box = (-300.5 - 7 * share, -0.5, 1199.5, 1799.5)
+    field = FieldOfView(center=(450, 900), radius_px=900, box=box, kind="clipped", coverage=0.8, confidence=1)
+    made = prepare(pixels, ImageInput(size=size), field=field)
+    error = made.pixels - area_average(pixels, made)
+    assert np.abs(error).max() <= 1.0

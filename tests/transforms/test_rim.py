@@ -1,5 +1,6 @@
 """The circle through an outline: exact on exact input, unmoved by cuts, marks and noise, None where there is none."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -63,3 +64,39 @@ def test_no_rim_no_support():
     pixels = np.full((200, 200, 3), 90, np.uint8)
     corner = Corner(color=(90.0, 90.0, 90.0), noise=0.0)
     assert polish_circle(pixels, Circle(row=100, column=100, radius=60), corner=corner, reach_px=5).support == 0
+
+
+@pytest.mark.parametrize("degrees", range(0, 180, 15))
+def test_lines_of_any_direction_and_single_places_are_answered(degrees):
+    """Where the equations have no answer there is no circle of sensible size, and no division by nothing."""
+    along = np.linspace(-900, 900, 400)[:, None] * [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))]
+    for points in (along + 1000, np.full((400, 2), 1000.0)):
+        circle = fit_circle(points, frame=(2000, 2000))
+        assert circle is None or circle.support < 0.5 or circle.radius > 900
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_outline_with_a_fifth_of_strays_gives_the_same_circle_as_a_clean_one(seed):
+    """The quick fit is left for the vote of triples where strays pull it; both ways end at the same circle."""
+    generator = np.random.default_rng(seed)
+    points = arc(150, 160, 100, count=600) + generator.normal(0, 0.2, (600, 2))
+    clean = fit_circle(points, frame=(320, 320))
+    stray = slice(100, 220)
+    points[stray] += (points[stray] - [150, 160]) * generator.uniform(-0.4, -0.1, (120, 1))
+    pulled = fit_circle(points, frame=(320, 320))
+    for name in ("row", "column", "radius"):
+        assert getattr(pulled, name) == pytest.approx(getattr(clean, name), abs=0.15)
+
+
+def test_a_settled_circle_is_looked_at_once(monkeypatch):
+    rows, columns = np.mgrid[:300, :340]
+    pixels = (np.clip(110.4 - np.hypot(rows - 150.3, columns - 170.7) + 0.5, 0, 1) * 120).astype(np.uint8)[..., None]
+    looks = []
+    real = cv2.remap
+    monkeypatch.setattr(cv2, "remap", lambda *a, **k: looks.append(1) or real(*a, **k))
+    corner, guess = Corner(color=(0.0,), noise=0.0), Circle(row=151, column=170, radius=110)
+    quick = polish_circle(pixels, guess, corner=corner, reach_px=5, settled_px=2.0)
+    once = len(looks)
+    exact = polish_circle(pixels, guess, corner=corner, reach_px=5)
+    assert (once, len(looks) > 2) == (1, True)
+    assert (quick.row, quick.column, quick.radius) == pytest.approx((exact.row, exact.column, exact.radius), abs=0.1)

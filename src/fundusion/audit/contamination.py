@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..core.errors import UnknownName
 from ..datasets._overlap import MODEL_DATA, overlap
-from ..shipped import shipped_facts
+from ..shipped import encoder_facts, shipped_encoders, shipped_facts
 from .problems import Problem
 
 
@@ -19,11 +19,13 @@ def training_sets(model: str) -> tuple[str, ...]:
     Example:
         >>> training_sets("screen"), training_sets("FLAIR")
         (('odir', 'idrid'), ('FLAIR',))
+        >>> training_sets("image_text")
+        ('odir', 'idrid', 'stare')
     """
     if model in MODEL_DATA:
         return (model,)
     try:
-        facts = shipped_facts(model)
+        facts = encoder_facts(model) if model in shipped_encoders() else shipped_facts(model)
     except UnknownName as error:
         raise UnknownName(
             f"{error.message} Nor is it a published model whose training data are known.",

@@ -31,7 +31,8 @@ def export(
     """
     folder = ledger.folder
     write_bytes(folder / "results.jsonl", (e.line.encode("utf-8") + b"\n" for e in ledger.entries()))
-    write_bytes(folder / "summary.csv", _summary(ledger, tasks))
+    config = run.get("config", {})
+    write_bytes(folder / "summary.csv", _summary(ledger, tasks, config.get("prediction_sets", ())))
     counts = ledger.counts()
     numbers = {
         "total": total,
@@ -39,19 +40,22 @@ def export(
         "rejected": counts.get("rejected", 0),
         "pending": total - sum(counts.values()),
     }
-    write_text(folder / "index.html", _index(ledger, tasks, numbers, reports))
+    write_text(
+        folder / "index.html", _index(ledger, tasks, numbers, reports, config.get("command", "fundusion analyze"))
+    )
     write_json(folder / "run.json", {"counts": numbers, "rejected_by_code": ledger.codes(), **run})
 
 
-def _columns(tasks: Mapping[str, Sequence[str]]) -> list[str]:
+def _columns(tasks: Mapping[str, Sequence[str]], sets: Sequence[str]) -> list[str]:
     names = ["study_id", "patient_id", "laterality", "status", "code", "gradable", "quality_score"]
     for task, labels in tasks.items():
         names += [f"{task}.label", f"{task}.decision", *(f"{task}.p.{k}" for k in labels)]
+        names += [f"{task}.set"] if task in sets else []
     return [*names, "modalities_used"]
 
 
-def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]]) -> Iterator[bytes]:
-    names = _columns(tasks)
+def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]], sets: Sequence[str]) -> Iterator[bytes]:
+    names = _columns(tasks, sets)
     yield _csv_line(names)
     for entry in ledger.entries():
         row = json.loads(entry.line)
@@ -62,6 +66,10 @@ def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]]) -> Iterator[byt
             prediction = row["predictions"].get(task, {})
             known = prediction.get("probabilities", {})
             cells += [prediction.get("label"), prediction.get("decision"), *(known.get(k) for k in labels)]
+            if task in sets:
+                kept = prediction.get("prediction_set")
+                # An empty set says that no label fits; an empty cell that there is no answer.
+                cells.append(None if kept is None else "|".join(kept) or "none")
         cells.append("|".join(m for m, use in row["modalities"].items() if use["used"]))
         yield _csv_line(cells)
 
@@ -82,7 +90,9 @@ def _cell(value: Any) -> str:
     return f"'{text}" if isinstance(value, str) and text[:1] in "=+-@\t" else text
 
 
-def _index(ledger: Ledger, tasks: Mapping[str, Sequence[str]], counts: Mapping[str, int], reports: bool) -> str:
+def _index(
+    ledger: Ledger, tasks: Mapping[str, Sequence[str]], counts: Mapping[str, int], reports: bool, command: str
+) -> str:
     shown = [(t, k) for t, labels in tasks.items() if t == "disease" for k in labels if k != "N"]
     rows = []
     small = counts["total"] <= MAX_THUMBNAILS
@@ -106,7 +116,7 @@ def _index(ledger: Ledger, tasks: Mapping[str, Sequence[str]], counts: Mapping[s
         rows,
         columns=[k for _, k in shown],
         counts={names[k]: v for k, v in counts.items() if v or k != "pending"},
-        subtitle="fundusion analyze",
+        subtitle=command,
     )
 
 

@@ -11,12 +11,15 @@ from .analysis import analyze, demo
 from .check import check
 from .data import draw
 from .datasets import app as datasets_app
+from .knowledge import knowledge
 from .label import label
 from .models import convert_weights, models
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
+from .search import index, search
 from .segment import segment, train_segmenter
+from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
     name="fundusion",
@@ -27,7 +30,9 @@ app = typer.Typer(
     help="Multimodal retinal information processing: quality, fusion, diagnosis, explanation and report. "
     "Not a medical device; for research and education.",
 )
-for verb in (analyze, segment, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models):
+for verb in (
+    analyze, segment, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
+):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.command("train-segmenter")(train_segmenter)

@@ -24,6 +24,9 @@ def models(
     weights: Annotated[
         str | None, typer.Option(help="Try a file (or published, hub:owner/name) in the model; prints what fits.")
     ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="Digest the file must have, or its first 16 digits or more.")
+    ] = None,
     markdown: Annotated[str | None, typer.Option(help="Print a page of the documentation: models or licenses.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
@@ -47,7 +50,7 @@ def models(
         else:
             _print_card(name)
             if weights is not None:
-                _try_weights(name, weights)
+                _try_weights(name, weights, sha256)
     except typer.Exit:
         raise
     except Exception as error:
@@ -93,19 +96,23 @@ def _print_card(name: str) -> None:
         rows = card_rows(registry.card(name), measurements()["models"].get(name))
         options = inspect.signature(registry.builder(name)).parameters.values()
         words = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in options]
+        words += ["sha256=None"] if any(w.startswith("weights=") for w in words) else []
         rows.append(("options", ", ".join(words)))
     table(rows, ("", name))
 
 
-def _try_weights(name: str, weights: str) -> None:
+def _try_weights(name: str, weights: str, sha256: str | None) -> None:
     from ..core.errors import InvalidInput
     from ..core.registry import describe_origin
     from ..core.registry import models as registry
 
-    record = getattr(registry.create(name, weights=weights), "weights_record", None)
+    record = getattr(registry.create(name, weights=weights, sha256=sha256), "weights_record", None)
     if record is None:
         raise InvalidInput(f"{name!r} keeps no record of what it loads.", hint="Load it in Python to see its report.")
     say(f"Fits:       {describe_origin(record)}")
+    say(
+        f"SHA-256:    {record['sha256']} ({'as expected' if record['digest_verified'] else 'compared with nothing: pin it with sha256'})"
+    )
     say(f"loaded:     {record['loaded']} tensors")
     for what in ("reshaped", "missing"):
         names = record.get(what, [])

@@ -77,11 +77,20 @@ def _licence_words(card: Card) -> str:
     return card.weight_license + limit
 
 
+_FIT_WORDS = {
+    "square": "padded to a square",
+    "corner": "the longer side scaled, black at the right and the bottom",
+    "stretch": "scaled whatever the aspect",
+    "center": "the shorter side scaled, the middle kept",
+}
+
+
 def _input_words(card: Card) -> str:
     wanted = card.input
     if wanted is None:
         return ""
-    crop = "cut to the field of view, padded to a square" if wanted.crop == "field_of_view" else "padded to a square"
+    cut = {"field_of_view": "cut to the field of view, ", "foreground": "cut to the foreground, "}.get(wanted.crop, "")
+    crop = cut + _FIT_WORDS[wanted.fit]
     scale = "[0, 1]"
     if all(abs(s - 1 / 255) < 1e-9 for s in wanted.std) and not any(wanted.mean):
         return f"{wanted.size} x {wanted.size} px, {wanted.channels} channels, raw values from 0 to 255; {crop}"

@@ -146,9 +146,14 @@ class TextEncoder(Protocol):
 class Aligner(Protocol):
     """Puts images and texts in one space, so that their similarity means something.
 
-    An aligner is an `Encoder` and a `TextEncoder` too (an image tower and a text tower that fusion can use alone).
-    Both methods return unit vectors of `align_dim`; a logit is `scale() * image @ text.T + shift()`, where the shift is
-    zero except in sigmoid models.
+    An aligner is an `Encoder` and a `TextEncoder` too. Its towers may differ in width: `embed_dim` is that of images, `text_embed_dim`
+    that of texts. Fusion takes one tower alone: `image_tower()` is an `Encoder`, `text_tower()` a `TextEncoder`, both sharing the
+    weights of the aligner.
+
+    Both methods return unit vectors of `align_dim`; `align_images` also reads pooled features `(B, embed_dim)` kept from before. A
+    text of no token has a vector too, which means nothing: its presence is False.
+
+    A logit is `scale() * image @ text.T + shift()`, where the shift is zero except in sigmoid models.
     """
 
     align_dim: int

@@ -12,8 +12,15 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from .errors import FundusionError, InvalidInput, UnknownName
+from .pins import check_loaded, check_pin
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+_FITS = ("square", "corner", "stretch", "center")
+_FILTERS = ("area", "bilinear", "bicubic")
+#: What may be done to the contrast of a prepared picture; `transforms.enhance` does it.
+ENHANCEMENTS = ("none", "clahe", "clahe_green", "graham")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +31,14 @@ class ImageInput:
         size: Side of the square input, px.
         mean: Per channel, in the unit of [0, 1] pixels.
         std: Per channel.
-        crop: "field_of_view" (cut to the circle, pad to a square) or "none" (pad to a square).
+        crop: "field_of_view" (cut to the circle), "foreground" (cut to the largest bright region, by brightness alone) or "none".
         channels: 3 (grey is repeated) or 1.
         max_frames: Most frames of one volume or series that are encoded, spread evenly.
+        fit: "square" (padded evenly with black to a square, then scaled), "corner" (the longer side is scaled to the size, black fills
+            the right and the bottom), "stretch" (both sides are scaled, whatever the aspect) or "center" (the shorter side is scaled,
+            the middle is kept).
+        resample: "area" (the house's, for "square" only), "bilinear" or "bicubic", both without aliasing.
+        enhance: What is done to the contrast after cutting and scaling, one of `ENHANCEMENTS`.
     """
 
     size: int = 224
@@ -35,10 +47,18 @@ class ImageInput:
     crop: str = "field_of_view"
     channels: int = 3
     max_frames: int = 9
+    fit: str = "square"
+    resample: str = "area"
+    enhance: str = "none"
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.channels not in (1, 3) or self.crop not in ("field_of_view", "none"):
+        known = self.crop in ("field_of_view", "foreground", "none") and self.fit in _FITS and self.resample in _FILTERS
+        if self.size < 16 or self.channels not in (1, 3) or not known:
             raise InvalidInput(f"image input is not usable: {self}.")
+        if self.fit != "square" and self.resample == "area":
+            raise InvalidInput(f"fit {self.fit!r} needs resample bilinear or bicubic: {self}.")
+        if self.enhance not in ENHANCEMENTS:
+            raise InvalidInput(f"enhancement {self.enhance!r} is not one of {ENHANCEMENTS}.", code="config.enhancement")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise InvalidInput(f"mean and std need {self.channels} positive-std channels: {self}.")
 
@@ -49,7 +69,7 @@ class Card:
 
     Args:
         title: Words for a list.
-        roles: Verbs: "encode", "encode_text", "encode_table", "segment", "generate", "measure"; empty for non-models.
+        roles: Verbs: "encode", "encode_text", "encode_table", "align", "segment", "generate", "measure"; empty for non-models.
         modalities: What it reads; empty means any.
         input: Pixels it wants, for image encoders.
         paper: DOI or arXiv id, or why there is none.
@@ -221,17 +241,27 @@ class Registry:
     def create(self, name: str, **options: Any) -> Any:
         """Return a new component.
 
+        Args:
+            name: Of the component.
+            **options: Of its builder, and `sha256`: the digest its weights must have.
+
         Raises:
             UnknownName: With the closest names.
             InvalidInput: The builder has no such option.
+            IncompatibleWeights: The weights have another digest.
         """
         builder = self._find(name)
+        pin = options.pop("sha256", None)
+        wanted = None if pin is None else check_pin(pin, options.get("weights"))
         try:
-            return builder(**options)
+            component = builder(**options)
         except TypeError as error:
             if "unexpected keyword argument" in str(error):
                 raise InvalidInput(f"{self.kind} {name!r}: {error}.") from error
             raise
+        if wanted is not None:
+            check_loaded(component, wanted, options["weights"])
+        return component
 
     def _find(self, name: str) -> Callable[..., Any]:
         if name not in self._builders:

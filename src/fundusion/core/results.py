@@ -47,6 +47,7 @@ class Prediction:
         value: Number of a regression head, with its unit.
         unit: Unit of `value`.
         thresholds: Threshold used per label.
+        prediction_set: Labels that a conformal set keeps; None when no set was asked for.
     """
 
     task: str
@@ -57,6 +58,7 @@ class Prediction:
     value: float | None = None
     unit: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    prediction_set: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, p in self.probabilities.items():

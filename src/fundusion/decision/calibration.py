@@ -208,3 +208,54 @@ def _fit_temperature(z: Array, y: Array) -> Calibration:
     fine = np.linspace(best - 0.1, best + 0.1, 41)
     scale = float(np.exp(fine[int(np.argmin([loss(g) for g in fine]))]))
     return Calibration(scale=(scale,) * count, bias=(0.0,) * count, n=len(y))
+
+
+def fit_vector_scaling(logits: npt.ArrayLike, targets: npt.ArrayLike, *, ridge: float = 1.0) -> Calibration:
+    """Return one scale and a bias per class of a softmax, from few eyes.
+
+    Classes count as if one more eye of each had been seen, so that three eyes of one class are not certainty; the scale is pulled to one.
+    No eyes change nothing.
+
+    Args:
+        logits: `(n, K)`.
+        targets: `(n,)` class index; NaN means not annotated.
+        ridge: Pull of the scale, in eyes.
+
+    Source:
+        Vector scaling, Guo et al. 2017, arXiv:1706.04599, with one scale for all classes; targets of few eyes after Platt 1999, section 2.2.
+
+    Example:
+        >>> fit_vector_scaling(np.zeros((0, 3)), []).bias
+        (0.0, 0.0, 0.0)
+    """
+    z, y = np.atleast_2d(np.asarray(logits, np.float64)), np.asarray(targets, np.float64)
+    known = ~np.isnan(y)
+    z, y = z[known], y[known].astype(int)
+    count = z.shape[1]
+    wanted = (np.eye(count)[y] * len(y) + 1) / (len(y) + count)
+    start = np.concatenate([[1.0], np.zeros(count)])
+    # Biases are free but for a common part, which changes nothing.
+    penalty = np.concatenate([[ridge], np.full(count, 1e-3)])
+
+    def loss(t: Array) -> float:
+        scores = z * t[0] + t[1:]
+        top = scores.max(1, keepdims=True) if len(scores) else scores
+        logs = scores - top - np.log(np.exp(scores - top).sum(1, keepdims=True))
+        return float(-(wanted * logs).sum() + 0.5 * (penalty * (t - start) ** 2).sum())
+
+    theta = start.copy()
+    for _ in range(100):
+        p = softmax(z * theta[0] + theta[1:]) if len(z) else z
+        gradient = np.concatenate([[((p - wanted) * z).sum()], (p - wanted).sum(0)]) + penalty * (theta - start)
+        # The Hessian is the covariance of the design (z of the class, the class) under p, summed over eyes.
+        mean = np.concatenate([(p * z).sum(1, keepdims=True), p], 1)
+        hessian = np.diag(np.concatenate([[(p * z * z).sum()], p.sum(0)]))
+        hessian[0, 1:] = hessian[1:, 0] = (p * z).sum(0)
+        step = np.linalg.solve(hessian - mean.T @ mean + np.diag(penalty), gradient)
+        while loss(theta - step) > loss(theta) + 1e-12 and np.abs(step).max() > 1e-10:
+            step = step / 2
+        theta = theta - step
+        theta[0] = max(theta[0], 0.0)
+        if np.abs(step).max() < 1e-8:
+            break
+    return Calibration(scale=(float(theta[0]),) * count, bias=tuple(float(b) for b in theta[1:]), n=len(y))

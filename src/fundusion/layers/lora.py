@@ -11,7 +11,7 @@ from torch import nn
 from ..core.errors import InvalidInput, require
 
 #: Layers of an image or text encoder that are adapted when nothing is asked: attention, MLP, residual convolutions.
-DEFAULT_TARGETS = r".*\.(qkv|proj|fc1|fc2|query|key|value|dense|conv1|conv2|conv3)"
+DEFAULT_TARGETS = r".*\.(qkv|proj|fc1|fc2|query|key|value|dense|[qkv]_proj|conv1|conv2|conv3)"
 
 
 def add_lora(module: nn.Module, *, rank: int = 8, targets: str | Sequence[str] = DEFAULT_TARGETS) -> nn.Module:

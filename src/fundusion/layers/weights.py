@@ -120,6 +120,7 @@ def _open_torch(source: Path) -> Any:
     """Return the content of a torch file by the restricted reader of torch, which makes tensors and plain containers only."""
     import pickle
 
+    _check_stored(source)
     try:
         return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -138,6 +139,24 @@ def _open_torch(source: Path) -> Any:
         ) from error
     except (EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
         raise IncompatibleWeights(f"{source.name!r} is cut or damaged.", code="model.corrupt") from error
+
+
+def _check_stored(source: Path) -> None:
+    """Refuse a zip file with compressed parts: torch never writes them, and a small file could fill the memory."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(source) as archive:
+            packed = [i.filename for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        # Not a zip file, or a damaged one: the restricted reader says so.
+        return
+    if packed:
+        raise IncompatibleWeights(
+            f"{source.name!r} has {len(packed)} compressed parts, which no training writes; it was not opened.",
+            code="model.corrupt",
+            hint="Get the file again from its publisher.",
+        )
 
 
 def _foreign_names(source: Path) -> list[str]:

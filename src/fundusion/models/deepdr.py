@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
+from ..layers.checkpoints import Rules, find_weights
 from ..layers.origins import origin_record
 from ..layers.plain_vit import PlainViT, as_map, resized_positions
 from ..layers.weights import LoadReport, fit_state, load_state
@@ -217,6 +218,11 @@ def load_deepdr(model: DeepDR | DeepDRSegmenter, path: str) -> LoadReport:
     return fit_state(model, placed, allow_missing=("head.", "heads."), allow_unexpected=("head.", "heads."))
 
 
+def _load(model: DeepDR | DeepDRSegmenter, weights: str) -> None:
+    path, source = find_weights(weights, card=_card(""), rules=Rules())
+    model.weights_record = origin_record(path, load_deepdr(model, str(path)), None, source=source)
+
+
 def _card(title: str) -> Card:
     return Card(
         title=title,
@@ -225,7 +231,8 @@ def _card(title: str) -> Card:
         input=_INPUT,
         paper=_PAPER,
         weight_license=None,
-        notes="No weights were released; weights=PATH also takes torchvision's ViT-B/16 (ImageNet). Order of the lesion classes is not published.",
+        notes="Order of the lesion classes is not published.",
+        obtain="No weights were released; give the path of a file of yours, or of torchvision's ViT-B/16 (ImageNet).",
         facts={"segmenter": "models.deepdr.segmenter()"},
     )
 
@@ -235,7 +242,7 @@ def base(*, weights: str | None = None, drop_path: float = 0.0, image_size: int 
     """Return the encoder (86.4 M parameters), with its classifier when `num_classes` is given."""
     model = DeepDR(PlainViT(image_size=image_size, drop_path=drop_path), num_classes)
     if weights:
-        model.weights_record = origin_record(weights, load_deepdr(model, weights), None)
+        _load(model, weights)
     return model
 
 
@@ -243,7 +250,7 @@ def segmenter(*, weights: str | None = None, image_size: int = 448, num_classes:
     """Return the lesion model (ViT-B/16, four heads)."""
     model = DeepDRSegmenter(PlainViT(image_size=image_size), num_classes)
     if weights:
-        model.weights_record = origin_record(weights, load_deepdr(model, weights), None)
+        _load(model, weights)
     return model
 
 
@@ -252,5 +259,5 @@ def test(*, weights: str | None = None, image_size: int = 64, num_classes: int =
     """Return the smallest legal configuration."""
     model = DeepDR(PlainViT(image_size=image_size, embed_dim=16, depth=2, num_heads=2), num_classes)
     if weights:
-        model.weights_record = origin_record(weights, load_deepdr(model, weights), None)
+        _load(model, weights)
     return model

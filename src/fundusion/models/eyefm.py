@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
+from ..layers.checkpoints import Rules, find_weights
 from ..layers.masking import patchify, standardised, unpatchify
 from ..layers.origins import origin_record
 from ..layers.plain_vit import as_map, make_blocks
@@ -373,7 +374,7 @@ def _card(title: str, modality: str = "cfp") -> Card:
         modalities=frozenset(DOMAINS),
         input=ImageInput(size=224),
         paper=_PAPER,
-        weights=None,
+        obtain="No weights were released; train them with fundusion pretrain --objective multimae, or give a path.",
         training_data=("14.5 million pictures of five kinds (weights were not released)",),
         notes="The option modality chooses the input adapter. For one transformer over all modalities use the fusion joint_tokens.",
     )
@@ -384,7 +385,8 @@ def _build(
 ) -> MultiMAE:
     body = MultiMAE(tuple(modalities or (modality,)), learned_positions=not decoder, **sizes)
     if weights:
-        body.weights_record = origin_record(weights, load_multimae(body, weights), None)
+        path, source = find_weights(weights, card=_card(""), rules=Rules())
+        body.weights_record = origin_record(path, load_multimae(body, str(path)), None, source=source)
     return body
 
 
@@ -489,9 +491,10 @@ def patches(
     model = PatchTokens(modality, _WIDTHS[size], image_size or (64 if size == "test" else 224))
     if weights:
         prefix = f"input_adapters.{DOMAINS[modality]}."
-        state = {k.removeprefix(prefix): v for k, v in load_state(weights).items() if k.startswith(prefix)}
+        path, source = find_weights(weights, card=_card(""), rules=Rules())
+        state = {k.removeprefix(prefix): v for k, v in load_state(path).items() if k.startswith(prefix)}
         table, wanted = state.get("pos_emb"), model.adapter.pos_emb
         if table is not None and table.shape != wanted.shape:
             state["pos_emb"] = F.interpolate(table, size=wanted.shape[-2:], mode="bicubic", align_corners=False)
-        model.weights_record = origin_record(weights, fit_state(model.adapter, state), None)
+        model.weights_record = origin_record(path, fit_state(model.adapter, state), None, source=source)
     return model

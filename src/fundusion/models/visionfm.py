@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ..core.errors import InvalidInput
 from ..core.interfaces import Features
 from ..core.registry import Card, ImageInput, models
+from ..layers.checkpoints import Rules, find_weights
 from ..layers.origins import origin_record
 from ..layers.plain_vit import PlainViT, PositionRule, as_map, resized_positions
 from ..layers.weights import LoadReport, fit_state, load_state
@@ -284,7 +285,8 @@ def _build(weights: str | None, drop_path: float, image_size: int, pool: Pool, p
 def _loaded(body: PlainViT, weights: str | None, pool: Pool) -> VisionFM:
     model = VisionFM(body, pool=pool)
     if weights:
-        model.weights_record = origin_record(weights, load_visionfm(body, weights), _LICENSE)
+        path, source = find_weights(weights, card=_card("cfp", ""), rules=Rules())
+        model.weights_record = origin_record(path, load_visionfm(body, str(path)), _LICENSE, source=source)
     return model
 
 
@@ -298,7 +300,8 @@ def _card(modality: str, title: str) -> Card:
         paper=_PAPER,
         weight_license=_LICENSE,
         training_data=("3.4 million private and public pictures of 560,457 people",),
-        notes="Released weights are a file you bring: VFM_<Modality>_weights.pth. Squares are made without cutting.",
+        notes="Squares are made without cutting.",
+        obtain="Download VFM_<Modality>_weights.pth by the links on the page of ABILab-CUHK/VisionFM and give its path.",
         facts={"pools": ["last4_cls", "cls", "patch_mean"]},
     )
 

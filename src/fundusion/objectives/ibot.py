@@ -28,9 +28,10 @@ class NormedLinear(nn.Module):
         self.weight_v = nn.Parameter(torch.empty(outer, inner))
         nn.init.trunc_normal_(self.weight_v, std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(..., outer)`."""
-        return F.linear(x, F.normalize(self.weight_v, dim=1) * self.weight_g)
+    def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
+        """Return `(..., outer)`; a frozen map passes gradients on and gets none."""
+        rows = self.weight_v.detach() if frozen else self.weight_v
+        return F.linear(x, F.normalize(rows, dim=1) * self.weight_g)
 
 
 class IBOTHead(nn.Module):
@@ -48,10 +49,15 @@ class IBOTHead(nn.Module):
         self.last_layer = NormedLinear(bottleneck, outputs)
         self.last_layer2 = self.last_layer
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return answers of the class token `(T, K)` and of the patches `(T, N, K)`; class token first in `tokens`."""
+    def forward(self, tokens: Tensor, *, frozen: bool = False) -> tuple[Tensor, Tensor]:
+        """Return answers of the class token `(T, K)` and of the patches `(T, N, K)`; class token first in `tokens`.
+
+        Args:
+            tokens: `(T, 1 + N, E)`.
+            frozen: The prototypes get no gradient.
+        """
         x = F.normalize(self.mlp(tokens), dim=-1)
-        return self.last_layer(x[:, 0]), self.last_layer2(x[:, 1:])
+        return self.last_layer(x[:, 0], frozen=frozen), self.last_layer2(x[:, 1:], frozen=frozen)
 
 
 def teacher_temperature(epoch: float, *, start: float, end: float, warmup: int) -> float:
@@ -143,7 +149,9 @@ class IBOT(nn.Module):
         outputs: Prototypes.
         hidden: Width of the head.
         bottleneck: Width before the prototypes.
+        freeze_epochs: First epochs in which the prototypes do not move, so that the student does not run after random ones.
         warmup_epochs: Of the teacher's temperatures.
+        momentum: First inertia of the teacher; it rises to one.
         cls_temperature: Of the teacher, first and last.
         patch_temperature: Of the teacher, first and last.
     """
@@ -156,7 +164,9 @@ class IBOT(nn.Module):
         outputs: int = 8192,
         hidden: int = 2048,
         bottleneck: int = 256,
+        freeze_epochs: int = 3,
         warmup_epochs: int = 30,
+        momentum: float = 0.996,
         cls_temperature: tuple[float, float] = (0.07, 0.04),
         patch_temperature: tuple[float, float] = (0.04, 0.07),
     ) -> None:
@@ -171,13 +181,14 @@ class IBOT(nn.Module):
         # One vector stands for every hidden patch.
         self.masked_embed = nn.Parameter(torch.zeros(1, embed_dim))
         self.loss = IBOTLoss(outputs)
-        self.warmup_epochs = warmup_epochs
+        self.freeze_epochs, self.warmup_epochs, self.momentum = freeze_epochs, warmup_epochs, momentum
         self.cls_temperature, self.patch_temperature = cls_temperature, patch_temperature
 
     def forward_loss(self, views: Sequence[Tensor], masks: Sequence[Tensor], *, epoch: float) -> Loss:
         """Return the loss of views `(B, 3, H, W)` and the masks `(B, h, w)` of what the student does not see."""
         images, hidden = torch.cat(list(views)), torch.cat([m.bool() for m in masks])
-        student = self.student["head"](masked_tokens(self.student["backbone"], images, hidden, self.masked_embed))
+        tokens = masked_tokens(self.student["backbone"], images, hidden, self.masked_embed)
+        student = self.student["head"](tokens, frozen=epoch < self.freeze_epochs)
         with torch.no_grad():
             teacher = self.teacher["head"](masked_tokens(self.teacher["backbone"], images))
         temperatures = (
@@ -187,16 +198,25 @@ class IBOT(nn.Module):
         return self.loss(student, teacher, masks, temperatures=temperatures)
 
     @torch.no_grad()
-    def move_teacher(self, progress: float, *, start: float = 0.996) -> None:
-        """Move the teacher towards the student; its inertia rises from `start` to one along a cosine.
+    def move_teacher(self, progress: float) -> None:
+        """Move the teacher towards the student; its inertia rises from `momentum` to one along a cosine.
 
         Args:
             progress: Share of the training that is done, 0 to 1.
-            start: First inertia.
         """
-        keep = 1 - (1 - start) * (math.cos(math.pi * min(1.0, progress)) + 1) / 2
+        keep = teacher_momentum(progress, start=self.momentum)
         for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             mine.lerp_(theirs, 1 - keep)
+
+
+def teacher_momentum(progress: float, *, start: float = 0.996) -> float:
+    """Return the inertia of the teacher after a share of the training: from `start` to one along a cosine.
+
+    Example:
+        >>> [round(teacher_momentum(p), 6) for p in (0.0, 0.5, 1.0)]
+        [0.996, 0.998, 1.0]
+    """
+    return 1 - (1 - start) * (math.cos(math.pi * min(1.0, progress)) + 1) / 2
 
 
 def masked_tokens(body: nn.Module, images: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
@@ -228,6 +248,19 @@ def masked_tokens(body: nn.Module, images: Tensor, mask: Tensor | None = None, v
 
 
 @objectives.register("ibot.default", Card(title="iBOT: student and teacher", paper="arXiv:2111.07832"))
-def default(*, body: nn.Module, embed_dim: int, outputs: int = 8192, hidden: int = 2048, bottleneck: int = 256) -> IBOT:
-    """Return student and teacher around a transformer."""
-    return IBOT(body, embed_dim, outputs=outputs, hidden=hidden, bottleneck=bottleneck)
+def default(
+    *,
+    body: nn.Module,
+    embed_dim: int,
+    outputs: int = 8192,
+    hidden: int = 2048,
+    bottleneck: int = 256,
+    freeze_epochs: int = 3,
+    warmup_epochs: int = 30,
+    momentum: float = 0.996,
+) -> IBOT:
+    """Return student and teacher around a transformer; options as of `IBOT`."""
+    return IBOT(
+        body, embed_dim, outputs=outputs, hidden=hidden, bottleneck=bottleneck, freeze_epochs=freeze_epochs,
+        warmup_epochs=warmup_epochs, momentum=momentum,
+    )  # fmt: skip

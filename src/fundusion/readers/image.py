@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ Pixels = npt.NDArray[Any]
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 #: A JPEG of fewer pixels is decoded whole: little is gained by less.
 _WHOLE_PX = 1_500_000
+#: How much of a JPEG is searched for markers at a time.
+_BLOCK_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b\x08"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _OF_SUFFIX = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff",
@@ -74,7 +77,7 @@ def decode_image(
     content = gunzip(data, name, limits.max_bytes) if data.startswith(_GZIP) else data
     kind = sniff(content, name)
     notes: list[str] = []
-    if _OF_SUFFIX.get(Path(name.lower().removesuffix(".gz")).suffix, kind) != kind:
+    if _OF_SUFFIX.get(os.path.splitext(name.lower().removesuffix(".gz"))[1], kind) != kind:
         notes.append("image.suffix_differs")
     reduction, shape = 1, None
     if kind == "jpeg":
@@ -205,14 +208,8 @@ def _jpeg_layout(data: bytes) -> _JpegLayout:
 
     An end marker inside an embedded thumbnail does not count, because segments are skipped by their length.
     """
-    codes = np.frombuffer(data, np.uint8)
-    # Inside entropy-coded data a 0xFF is followed by stuffing or a restart number; what is left are candidates for markers.
-    at = np.flatnonzero(codes[:-1] == 0xFF)
-    after = codes[at + 1]
-    keep = (after != 0x00) & (after != 0x01) & (after != 0xFF) & ((after & 0xF8) != 0xD0)
-    markers = at[keep]
     position, frame, precision, scan, size = 2, 0, 8, 0, len(data)
-    for start in markers.tolist():
+    for start in _marker_candidates(data):
         if start < position:
             continue
         marker = data[start + 1]
@@ -228,6 +225,25 @@ def _jpeg_layout(data: bytes) -> _JpegLayout:
             scan = start
         position = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
     return _JpegLayout(None, frame, precision, scan or size)
+
+
+def _marker_candidates(data: bytes) -> Iterator[int]:
+    """Yield where a 0xFF is followed by what may be a marker: in entropy-coded data it is followed by stuffing or a restart number.
+
+    The file is looked at in blocks that stay in the cache of the processor, and no further than is asked for.
+    """
+    codes = np.frombuffer(data, np.uint8)
+    room = np.empty(_BLOCK_BYTES, np.bool_)
+    for start in range(0, len(codes) - 1, _BLOCK_BYTES):
+        after = codes[start + 1 : start + 1 + _BLOCK_BYTES]
+        found = np.equal(codes[start : start + len(after)], 0xFF, out=room[: len(after)])
+        # One where the next byte is not zero as well.
+        np.minimum(found.view(np.uint8), after, out=found.view(np.uint8))
+        if found.any():
+            at = np.flatnonzero(found)
+            code = after[at]
+            keep = (code != 0x01) & (code != 0xFF) & ((code & 0xF8) != 0xD0)
+            yield from (at[keep] + start).tolist()
 
 
 def _tags_of(header: bytes, notes: list[str]) -> tuple[int, bytes | None]:
@@ -433,6 +449,8 @@ def _orient(pixels: Pixels, orientation: int, notes: list[str]) -> Pixels:
         notes.append("orientation.mirrored")
     if orientation in (2, 3, 4, 6, 8, 5, 7):
         notes.append("orientation.applied")
+    if orientation == 1:
+        return pixels
     turn = {
         2: lambda p: p[:, ::-1],
         3: lambda p: p[::-1, ::-1],

@@ -66,6 +66,8 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
     }
     if prediction.thresholds:
         answer["thresholds"] = {label: _rounded(t) for label, t in prediction.thresholds.items()}
+    if prediction.prediction_set is not None:
+        answer["prediction_set"] = list(prediction.prediction_set)
     if prediction.kind == "regression":
         answer |= {"value": _rounded(prediction.value), "unit": prediction.unit}
     return answer

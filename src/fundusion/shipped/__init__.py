@@ -1,5 +1,7 @@
-"""Weights that travel inside the package: networks (`network.json`, `weights.safetensors`, `CARD.md`) and segmenters (`segmenter.json`,
-`segmenter.safetensors`, `CARD.md`), a folder each.
+"""Weights that travel inside the package, each a folder with `CARD.md`.
+
+A network has `network.json` and `weights.safetensors`, a single encoder `encoder.json` and `encoder.safetensors`, a segmenter
+`segmenter.json` and `segmenter.safetensors`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,36 @@ def shipped_facts(name: str) -> dict[str, Any]:
     folder, _ = resolve_model(name)
     description = json.loads((folder / "network.json").read_text("utf-8"))
     return {"network": description["network"], **description["extra"], "weights_sha256": description["weights_sha256"]}
+
+
+def shipped_encoders() -> list[str]:
+    """Return the names of the single encoders inside the package."""
+    return sorted(p.parent.name for p in _FOLDER.glob("*/encoder.json"))
+
+
+def encoder_facts(name: str) -> dict[str, Any]:
+    """Return what travels with a shipped encoder: model, findings, sets it saw, digest.
+
+    Raises:
+        UnknownName: No such weights.
+    """
+    return dict(json.loads(shipped_weights(name).with_name("encoder.json").read_text("utf-8")))
+
+
+def shipped_weights(name: str) -> Path:
+    """Return the weights of a single encoder inside the package; networks are found by `resolve_model`.
+
+    Raises:
+        UnknownName: No such weights.
+    """
+    known = shipped_encoders()
+    if name not in known:
+        raise UnknownName(
+            f"no weights of {name!r} are in the package.",
+            code="model.not_found",
+            hint=f"There are {', '.join(known) or 'none'}; or give the path of a file.",
+        )
+    return _FOLDER / name / "encoder.safetensors"
 
 
 def resolve_model(model: str | Path) -> tuple[Path, str]:

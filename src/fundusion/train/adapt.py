@@ -19,10 +19,15 @@ from ..core.registry import models
 from ..core.study import StudyRecord
 from ..core.tasks import STANDARD_TASKS, MultiClass, Task
 from ..datasets._splits import position_of
+from ..knowledge import Knowledge
+from ..knowledge.questions import PromptSet, prompts_of_task
+from ..layers.prototypes import class_vectors
 from ..metrics.classification import Undefined, Value, accuracy, auroc, balanced_accuracy, macro, quadratic_kappa
 from ..metrics.statistics import mean_interval
 from ..network import MultimodalNetwork, build_network, load_network
 from ..report.adaptation import adaptation_page
+from .adapters import ALIGNED, flair_split
+from .aligners import load_aligner
 from .data import prepare_set
 from .embeddings import digest_of_module, with_vectors
 from .pretrain import full_name
@@ -30,6 +35,7 @@ from .protocols import PROTOCOLS, Question, Settings
 from .run import Reporter
 
 Array = npt.NDArray[np.float64]
+EVERY = {**PROTOCOLS, **ALIGNED}
 
 
 def encoder_network(
@@ -94,6 +100,9 @@ def adapt(
     settings: Settings | None = None,
     test_fraction: float = 0.3,
     cache: str | None = None,
+    prompts: PromptSet | None = None,
+    tokenizer: str | None = None,
+    split_rule: str = "patients",
     reporter: Reporter | None = None,
 ) -> Path:
     """Measure protocols at several numbers of labelled studies; write `adaptation.json` and a page, return the page.
@@ -108,7 +117,8 @@ def adapt(
         out: Folder.
         task: Label: one of several exclusive ones.
         modality: Pictures that are used.
-        protocols: Of linear, knn, attentive, finetune, lora, bitfit.
+        protocols: Of linear, knn, attentive, finetune, lora, bitfit; of an image-text model also zeroshot, logistic, clip_adapter,
+            tip_adapter, tip_adapter_f.
         shots: Studies per class; None is all.
         seeds: Repetitions.
         weights: Of the model.
@@ -116,14 +126,19 @@ def adapt(
         settings: Of protocols with gradient steps.
         test_fraction: Patients measured on when the table has no split.
         cache: Folder for pictures and vectors.
+        prompts: Texts of the classes; None takes those of the shipped findings.
+        tokenizer: Of an image-text model.
+        split_rule: "patients", or "flair": every seed divides the pictures anew, a fifth of each class to measure on and a fifth to learn from.
         reporter: Called with a title; gives a context whose value is called with (done, total, counts).
 
     Raises:
         InvalidInput: Unknown protocol, a task with several labels at once, or no labelled study on one side.
     """
-    unknown = [p for p in protocols if p not in PROTOCOLS]
+    unknown = [p for p in protocols if p not in EVERY]
     if unknown or seeds < 1:
-        raise InvalidInput(f"unknown protocols {unknown}; known are {', '.join(PROTOCOLS)}.", code="config.protocol")
+        raise InvalidInput(f"unknown protocols {unknown}; known are {', '.join(EVERY)}.", code="config.protocol")
+    if split_rule not in ("patients", "flair"):
+        raise InvalidInput(f"split rule {split_rule!r} is not 'patients' or 'flair'.", code="config.split")
     settings, reporter = settings or Settings(), reporter or (lambda title: nullcontext(lambda *a, **k: None))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,24 +147,78 @@ def adapt(
         model, records, chosen, task=task, modality=modality, weights=weights, options=options, cache=cache,
         test_fraction=test_fraction, device=settings.device, reporter=reporter,
     )  # fmt: skip
-    plan = [
-        (p, k, seed)
-        for p in protocols
-        for k in shots
-        for seed in range(1 if k is None and p in ("linear", "knn") else seeds)
-    ]
+    if set(protocols) & set(ALIGNED):
+        words = prompts or prompts_of_task(Knowledge.read(), task, chosen, template=_template(modality))
+        _check_words(words, chosen)
+        facts |= _with_texts(question, words, model, weights, tokenizer, options, settings.device)
+    plan = [(p, k, seed) for p in protocols for k in shots for seed in range(_repeats(p, k, seeds, split_rule))]
     found: dict[tuple[str, int | None], list[dict[str, Value]]] = {}
     with reporter("protocols") as show, torch.random.fork_rng(devices=[]):
         for done, (p, k, seed) in enumerate(plan, 1):
-            rows = learn if k is None else _rows_of(question, learn, k, seed)
-            probabilities = PROTOCOLS[p](question, rows, ask, replace(settings, seed=seed))
-            found.setdefault((p, k), []).append(_scores(chosen, question, probabilities, ask))
+            pool, measured = (
+                (learn, ask) if split_rule == "patients" else flair_split(_labels(question, learn, ask), seed)
+            )
+            rows = pool if k is None else _rows_of(question, pool, k, seed)
+            probabilities = EVERY[p](question, rows, measured, replace(settings, seed=seed))
+            found.setdefault((p, k), []).append(_scores(chosen, question, probabilities, measured))
             show(done, len(plan), {"protocol": p, "shots": "all" if k is None else k})
     result = {**facts, "model": model, "weights": weights, "task": task, "modality": modality, "seeds": seeds,
-              "labels": list(chosen.labels), "curves": _curves(found)}  # fmt: skip
+              "split_rule": split_rule, "labels": list(chosen.labels), "curves": _curves(found)}  # fmt: skip
     write_json(folder / "adaptation.json", result)
     write_text(folder / "index.html", adaptation_page(result))
     return folder / "index.html"
+
+
+def _repeats(protocol: str, shots: int | None, seeds: int, split_rule: str) -> int:
+    """Return how often a protocol is run: once where chance has no part in it."""
+    without = protocol == "zeroshot" or (shots is None and protocol in ("linear", "knn", "logistic", "tip_adapter"))
+    return 1 if without and split_rule == "patients" else seeds
+
+
+def _check_words(words: PromptSet, task: Task) -> None:
+    if words.task.labels != task.labels:
+        raise InvalidInput(
+            f"the texts are about {', '.join(words.task.labels)}, the task asks {', '.join(task.labels)}.",
+            code="config.prompts",
+            hint="Choose a set with the same labels, or write one in a file of findings.",
+        )
+
+
+def _template(modality: str) -> str:
+    return modality if modality in ("oct", "ffa") else "cfp"
+
+
+def _labels(question: Question, *parts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the class of each picture, -1 where it has none that is used."""
+    labels = np.full(len(question.labels), -1, np.int64)
+    rows = np.concatenate(parts)
+    labels[rows] = question.labels[rows]
+    return labels
+
+
+def _with_texts(
+    question: Question,
+    words: PromptSet,
+    model: str,
+    weights: str | None,
+    tokenizer: str | None,
+    options: Mapping[str, Any] | None,
+    device: str,
+) -> dict[str, Any]:
+    """Put what an image-text model says of pictures and classes into the question; return facts for the record."""
+    run = (Path(model) / "encoder.json").is_file()
+    loaded = load_aligner(
+        model, weights=None if run else weights or "fresh", tokenizer=tokenizer, options=options, device=device
+    )
+    classes = class_vectors(loaded.model, words.groups[: question.classes], device=device)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(question.pictures), 32):
+            images = question.images(np.arange(start, min(start + 32, len(question.pictures)))).to(device)
+            parts.append(loaded.model.align_images(images).float().cpu())
+    question.aligner, question.scale = loaded.model, float(loaded.model.scale().detach())
+    question.aligned, question.class_vectors = torch.cat(parts).numpy(), classes.cpu().numpy()
+    return {"prompts": {k: list(v) for k, v in words.prompts.items()}, "aligner_sha256": loaded.sha256}
 
 
 def _task(name: str, records: Sequence[StudyRecord]) -> Task:

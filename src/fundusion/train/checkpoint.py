@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.durable import digest_of, write_json
 from ..core.errors import IncompatibleWeights
+from ..layers.memory_format import in_layout_of
 from ..layers.weights import load_state, save_state
 
 _POINTERS = ("checkpoint.json", "checkpoint.previous.json")
@@ -33,6 +34,11 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # A file keeps no layout; sums over tensors of two layouts would be rounded otherwise than before.
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                values[name] = in_layout_of(value, parameter)
 
 
 def save_checkpoint(

@@ -8,12 +8,14 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..core.errors import InvalidInput, ReadError
 from ..core.tasks import STANDARD_TASKS, Task
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -160,8 +162,16 @@ class FitConfig(_Section):
     #: Factor of the learning rate per layer of an image encoder, from its end to its input; 0.65 in RETFound.
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0)
+    #: Weight decay of the last step, reached along a cosine; none keeps it constant. 0.4 in iBOT.
+    weight_decay_end: float | None = Field(default=None, gt=0)
     warmup_steps: int = Field(default=300, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    #: Of the schedule plateau: factor of the learning rate, and epochs without a better validation metric before it is applied.
+    plateau: tuple[float, int] = (0.8, 3)
+    #: First epochs in which the bodies of image encoders stay still and the rest learns (the first stage of CABNet).
+    head_epochs: int = Field(default=0, ge=0)
+    #: Learning rate of those epochs; none takes `learning_rate`.
+    head_learning_rate: float | None = Field(default=None, gt=0)
     #: Largest norm of the gradient.
     clip: float = Field(default=5.0, gt=0)
     #: Decay of the moving average of the weights; 0 is off. The average is the model.
@@ -183,12 +193,35 @@ class FitConfig(_Section):
     #: Also log to these: mlflow, tensorboard.
     loggers: tuple[Literal["mlflow", "tensorboard"], ...] = ()
 
+    @model_validator(mode="after")
+    def _something_to_change(self) -> FitConfig:
+        if self.weight_decay_end is not None and self.weight_decay == 0:
+            raise ValueError("weight_decay_end needs a weight_decay above zero to start from")
+        if not (0 < self.plateau[0] < 1 and self.plateau[1] >= 1):
+            raise ValueError("plateau is a factor between 0 and 1, and epochs")
+        return self
+
     @property
     def plan(self) -> list[int | None]:
         """Side of the pictures per epoch; None is the encoder's own."""
         if self.sizes:
             return [size for size, count in self.sizes for _ in range(count)]
         return [None] * self.epochs
+
+
+def deciding(train: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an optimisation that decide the weights.
+
+    A setting that came later and is not used is left out, so that older run folders go on.
+
+    Example:
+        >>> deciding({"seed": 1, "device": "cpu", "weight_decay_end": None})
+        {'seed': 1}
+    """
+    unused = ["device", "loggers", "checkpoint_every"]
+    unused += [k for k in ("weight_decay_end", "head_learning_rate", "head_epochs") if not train.get(k)]
+    unused += ["plateau"] if train.get("schedule") != "plateau" else []
+    return {k: v for k, v in train.items() if k not in unused}
 
 
 class ModelConfig(_Section):
@@ -228,8 +261,7 @@ class TrainConfig(_Section):
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
+        value["train"] = deciding(value["train"])
         for key in ("cache", "cache_gb"):
             value["data"].pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -252,6 +284,21 @@ def load_config(path: str | Path, *, encoder: str | None = None, device: str | N
         ReadError: No such file.
         InvalidInput: Not TOML, or a key or value that is not known, with the closest known one.
     """
+    value = load_toml(path)
+    if encoder is not None:
+        value.setdefault("network", {})["encoder"] = encoder
+    if device is not None:
+        value.setdefault("train", {})["device"] = device
+    return parse_config(value, name=Path(path).name)
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """Return the content of a TOML file; the paths of its data section are made relative to the file.
+
+    Raises:
+        ReadError: No such file.
+        InvalidInput: Not TOML.
+    """
     source = Path(path)
     try:
         value = tomllib.loads(source.read_text("utf-8"))
@@ -261,27 +308,28 @@ def load_config(path: str | Path, *, encoder: str | None = None, device: str | N
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{source.name!r} is no TOML: {error}.", code="config.syntax") from error
-    if encoder is not None:
-        value.setdefault("network", {})["encoder"] = encoder
-    if device is not None:
-        value.setdefault("train", {})["device"] = device
     for key in ("manifest", "columns", "root", "cache"):
         given = value.get("data", {}).get(key)
         if given:
             value["data"][key] = str((source.parent / given).absolute() if not Path(given).is_absolute() else given)
-    return parse_config(value, name=source.name)
+    return value
 
 
 def parse_config(value: dict[str, Any], *, name: str = "configuration") -> TrainConfig:
     """Return the configuration of a mapping; errors name file, key and the closest known key."""
+    return parse_as(TrainConfig, value, name=name)
+
+
+def parse_as(kind: type[Model], value: dict[str, Any], *, name: str = "configuration") -> Model:
+    """Return a mapping as a configuration of some kind; errors name file, key and the closest known key."""
     try:
-        return TrainConfig.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
         hint = ""
         if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"])
+            known = _known_keys(kind, first["loc"])
             close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
             hint = (f"Did you mean {close[0]!r}? " if close else "") + f"Known here: {', '.join(known)}."
             words = "is not known"
@@ -290,8 +338,8 @@ def parse_config(value: dict[str, Any], *, name: str = "configuration") -> Train
         raise InvalidInput(f"{name}: {where}: {words}.", code="config.invalid", hint=hint) from error
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    section: Any = TrainConfig
+def _known_keys(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    section: Any = kind
     for part in location[:-1]:
         fields = getattr(section, "model_fields", {})
         if part in fields:

@@ -37,6 +37,8 @@ def with_vectors(
     *,
     cache: str | Path | None = None,
     device: str = "cpu",
+    mirrored: bool = True,
+    precision: str = "fp32",
     progress: Callable[..., None] | None = None,
 ) -> PreparedSet:
     """Return the set with vectors `(T, E)` in place of pictures: mean of each picture and its mirror image.
@@ -46,6 +48,8 @@ def with_vectors(
         data: With pictures `(T, S, S, C)`.
         cache: Folder; vectors are found again by picture, preprocessing and weights, and recomputed when any changed.
         device: Where the encoders run.
+        mirrored: Also look at the mirror image.
+        precision: fp32 or bf16.
         progress: Called with (done, total).
     """
     vectors = {}
@@ -56,7 +60,8 @@ def with_vectors(
         wanted = network.spec.inputs[modality]
         store = None
         if cache:
-            purpose = f"{preprocessing_signature(wanted)}|mirrored|{digest_of_module(encoder)}"
+            manner = ("mirrored" if mirrored else "plain") + ("" if precision == "fp32" else f"|{precision}")
+            purpose = f"{preprocessing_signature(wanted)}|{manner}|{digest_of_module(encoder)}"
             store = BlockStore(cache, purpose=purpose, shape=(encoder.embed_dim,), dtype=np.float32)
         keys = (
             [hashlib.sha256(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pictures]
@@ -73,8 +78,10 @@ def with_vectors(
             index = missing[start : start + _BATCH]
             images = resized(torch.from_numpy(np.ascontiguousarray(pictures[index])), wanted.size)
             images = normalise_images(images, wanted).to(device)
-            with fast_matmul():
-                mean = (encoder.encode(images).pooled.float() + encoder.encode(images.flip(3)).pooled.float()) / 2
+            views = [images, images.flip(3)] if mirrored else [images]
+            low = torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16")
+            with fast_matmul(), low:
+                mean = sum(encoder.encode(v).pooled.float() for v in views) / len(views)
             rows[index] = mean.cpu().numpy()
             if store is not None:
                 store.put({keys[i]: rows[i] for i in index})

@@ -22,12 +22,13 @@ from ..core.durable import write_text
 from ..core.errors import FundusionError, InvalidInput, require
 from ..core.interfaces import Loss
 from ..core.study import StudyRecord
+from ..layers.memory_format import prefer_channels_last
 from .checkpoint import load_checkpoint, restore, save_checkpoint
 from .config import FitConfig, TrainConfig
 from .data import load_records
 from .loggers import History, open_loggers
 from .run import Reporter, prepare_run
-from .schedule import MovingAverage, rate_at
+from .schedule import MovingAverage, decay_at, plateau_factor, rate_at
 
 
 class StepOf(Protocol):
@@ -72,7 +73,7 @@ class Job(Protocol):
 
     def model_of(self, trained: nn.ModuleDict) -> nn.Module: ...
 
-    def training_mode(self, trained: nn.ModuleDict) -> None: ...
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None: ...
 
     def after_step(self, step: int, total: int) -> None: ...
 
@@ -217,6 +218,7 @@ def _open(run: Job, allow_changes: bool) -> _Loop:
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
     trained = run.modules().to(fabric.device)
+    prefer_channels_last(trained)
     per_epoch = len(run.training) // settings.batch_size // settings.accumulate
     if per_epoch == 0:
         raise InvalidInput("one batch with its accumulation is more than the training part.", code="train.too_few")
@@ -307,10 +309,13 @@ def _end_epoch(run: Job, loop: _Loop, seconds: float) -> None:
 def _one(run: Job, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> float:
     """Do one optimiser step over the accumulated batches; a loss that is not finite changes nothing and is counted."""
     settings, state, optimizer, trained = run.settings, loop.state, loop.optimizer, loop.trained
-    rate = rate_at(state.step, total, warmup=settings.warmup_steps, schedule=settings.schedule)
+    rate = _rate(run, loop, total)
+    decay = decay_at(state.step, total, start=settings.weight_decay, end=settings.weight_decay_end)
     for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * rate * group["factor"]
-    run.training_mode(trained)
+        group["lr"] = rate * group["factor"]
+        # Vectors have none at any time.
+        group["weight_decay"] = decay if group["weight_decay"] > 0 else 0.0
+    run.training_mode(trained, state.epoch)
     optimizer.zero_grad(set_to_none=True)
     value = 0.0
     parts = np.array_split(rows, settings.accumulate)
@@ -342,6 +347,18 @@ def _one(run: Job, loop: _Loop, rows: npt.NDArray[np.int64], total: int) -> floa
         loop.average.update(trained, state.step)
     state.step += 1
     return value
+
+
+def _rate(run: Job, loop: _Loop, total: int) -> float:
+    """Return the learning rate of the step; everything it follows is in the checkpoint."""
+    settings, state = run.settings, loop.state
+    rate = rate_at(state.step, total, warmup=settings.warmup_steps, schedule=settings.schedule)
+    if settings.schedule == "plateau":
+        scores = [row[run.metric] for row in loop.history.rows if row.get(run.metric) is not None]
+        rate *= plateau_factor(scores, factor=settings.plateau[0], patience=settings.plateau[1])
+    if state.epoch < settings.head_epochs and settings.head_learning_rate is not None:
+        return rate * settings.head_learning_rate
+    return rate * settings.learning_rate
 
 
 def _order(training: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:

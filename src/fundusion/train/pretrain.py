@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from ..core.durable import write_bytes, write_json
@@ -24,9 +23,9 @@ from ..core.registry import ImageInput, models, objectives
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
-from .checkpoint import load_checkpoint
-from .config import FitConfig
+from .config import FitConfig, deciding
 from .data import PreparedSet, prepare_set
+from .estimate import estimate
 from .loop import RunResult, fit
 from .pretrain_steps import IBOTStep, MAEStep, MultiMAEStep, PretrainStep, picture_grid
 from .run import Reporter
@@ -37,6 +36,24 @@ _STEPS: dict[str, type[PretrainStep]] = {"mae": MAEStep, "ibot": IBOTStep, "mult
 #: Smallest and largest share of the area of random cuts, as published.
 _SCALES = {"mae": (0.2, 1.0), "ibot": (0.32, 1.0), "multimae": (0.2, 1.0)}
 _RATIOS = {"mae": 0.75, "ibot": 0.3, "multimae": 0.77}
+
+
+_FIT: dict[str, Any] = {
+    "epochs": 100, "batch_size": 64, "learning_rate": 1.5e-4, "warmup_steps": 200, "ema": 0.0, "clip": 3.0, "evaluate_every": 1,
+}  # fmt: skip
+
+
+class TeacherConfig(BaseModel):
+    """Schedules of iBOT; the defaults are those VisionFM was trained with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: First epochs in which the prototypes do not move.
+    freeze_epochs: int = Field(default=3, ge=0)
+    #: Epochs in which the teacher's temperatures go from their first to their last values.
+    warmup_epochs: int = Field(default=30, ge=0)
+    #: First inertia of the teacher; it rises to one along a cosine.
+    momentum: float = Field(default=0.996, gt=0, lt=1)
 
 
 class PretrainConfig(BaseModel):
@@ -57,22 +74,33 @@ class PretrainConfig(BaseModel):
     decoder: tuple[int, int, int] = (256, 4, 8)
     #: Prototypes, width of the head and of its end (ibot).
     head: tuple[int, int, int] = (8192, 2048, 256)
+    #: How the teacher and the head are led (ibot).
+    teacher: TeacherConfig = TeacherConfig()
     #: Epochs between pictures.
     pictures_every: int = Field(default=10, ge=1)
     #: Share of patients whose pictures are never trained on; their loss is the validation loss.
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     #: Folder where prepared pictures are kept.
     cache: str | None = None
-    train: FitConfig = FitConfig(
-        epochs=100, batch_size=64, learning_rate=1.5e-4, warmup_steps=200, ema=0.0, clip=3.0, evaluate_every=1
-    )
+    train: FitConfig = FitConfig(**_FIT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, value: Any) -> Any:
+        """The weight decay of iBOT rises from 0.04 to 0.4, unless one is given."""
+        if not isinstance(value, dict) or value.get("objective") != "ibot":
+            return value
+        train = value.get("train", _FIT)
+        given = train.model_dump(exclude_unset=True) if isinstance(train, FitConfig) else train
+        if not isinstance(given, dict) or "weight_decay" in given:
+            return value
+        return {**value, "train": {"weight_decay_end": 0.4, **given, "weight_decay": 0.04}}
 
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
-        for key in ("cache", "pictures_every"):
+        value["train"] = deciding(value["train"])
+        for key in ("cache", "pictures_every", *(() if self.objective == "ibot" else ("teacher",))):
             value.pop(key)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -120,7 +148,7 @@ class PretrainRun:
         """Return the objective with its networks."""
         return trained["system"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
         """Switch drop path on, in the student only."""
         trained.train()
         if self.config.objective == "ibot":
@@ -130,7 +158,8 @@ class PretrainRun:
         """Return what makes batches and losses."""
         if self._step is None:
             settings = self.settings
-            per_epoch = max(1, len(self.training) // settings.batch_size)
+            # Every batch of an accumulated step counts, as in the numbers the steps are called with.
+            per_epoch = max(1, len(self.training) // settings.batch_size // settings.accumulate * settings.accumulate)
             self._step = _STEPS[self.config.objective](
                 self.system,
                 self.data,
@@ -178,6 +207,10 @@ class PretrainRun:
         Image.fromarray(picture_grid(columns, self.inputs)).save(stream, "PNG")
         (self.folder / "pictures").mkdir(exist_ok=True)
         write_bytes(self.folder / "pictures" / f"epoch-{epoch:04d}.png", stream.getvalue())
+
+    def probe(self) -> PretrainRun:
+        """Return the run with a copy of everything that changes, to measure on."""
+        return replace(self, system=copy.deepcopy(self.system), _step=None)
 
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: weight decay on matrices only."""
@@ -248,8 +281,9 @@ def _system(config: PretrainConfig, name: str, size: int) -> Any:
         return objectives.create("masked_image.mae", body=body, width=width, depth=depth, num_heads=heads)
     outputs, hidden, bottleneck = config.head
     return objectives.create(
-        "ibot.default", body=body, embed_dim=int(body.embed_dim), outputs=outputs, hidden=hidden, bottleneck=bottleneck
-    )
+        "ibot.default", body=body, embed_dim=int(body.embed_dim), outputs=outputs, hidden=hidden, bottleneck=bottleneck,
+        **config.teacher.model_dump(),
+    )  # fmt: skip
 
 
 def prepare_pretraining(
@@ -262,14 +296,16 @@ def prepare_pretraining(
     """
     if config.objective != "multimae" and len(config.modalities) != 1:
         raise InvalidInput(f"{config.objective} trains on one kind of pictures, got {', '.join(config.modalities)}.")
-    if config.train.ema > 0 or config.train.sizes:
+    asked = config.train
+    if asked.ema > 0 or asked.sizes or asked.head_epochs or asked.schedule == "plateau":
         raise InvalidInput(
-            "training without labels has neither a moving average nor changing sizes.", code="config.train"
+            "training without labels has no moving average, no changing sizes, no epochs of heads alone and no plateau.",
+            code="config.train",
         )
     name = full_name(config.model)
     wanted = models.card(name).input or ImageInput()
     size = int(config.options.get("image_size", wanted.size))
-    inputs = {m: ImageInput(size=size, mean=wanted.mean, std=wanted.std, crop=wanted.crop) for m in config.modalities}
+    inputs = {m: replace(wanted, size=size) for m in config.modalities}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         system = _system(config, name, size)
@@ -306,63 +342,6 @@ def _held_out(data: PreparedSet, fraction: float, seed: int) -> npt.NDArray[np.b
     """Return which studies are never trained on; among few patients, where the share takes nobody, those of one patient."""
     places = np.asarray([position_of(g, seed=seed) for g in data.groups])
     return places < fraction if (places < fraction).any() else places == places.min()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Time a run will take, measured on this machine before it starts.
-
-    Args:
-        steps: Steps that are left.
-        seconds: Of one step: smallest, middle, largest of those measured.
-    """
-
-    steps: int
-    seconds: tuple[float, float, float]
-
-    def __str__(self) -> str:
-        low, middle, high = (_clock(s * self.steps) for s in self.seconds)
-        return (
-            f"about {middle} for {self.steps} steps ({low} to {high}; measured: {self.seconds[1]:.2f} s a step). "
-            "Validation and pictures come on top."
-        )
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 1:
-        return "a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def estimate(run: PretrainRun, *, trials: int = 3) -> Estimate:
-    """Return the time that is left, from real steps on a copy of everything: nothing of the run changes."""
-    settings = run.settings
-    probe = PretrainRun(
-        folder=run.folder, config=run.config, system=copy.deepcopy(run.system).to(settings.device), inputs=run.inputs,
-        data=run.data, training=run.training, held_out=run.held_out, studies=run.studies,
-    )  # fmt: skip
-    step, rows = probe.step(), run.training[: settings.batch_size]
-    optimizer = torch.optim.AdamW(probe.groups(), lr=1e-6)
-    times = []
-    precision = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    for i in range(trials + 1):
-        began = time.monotonic()
-        for _ in range(settings.accumulate):
-            with torch.autocast(settings.device.partition(":")[0], precision, enabled=settings.precision == "bf16"):
-                loss = step.loss(step.batch(rows, i, None).to(settings.device), i)
-            loss.total.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        times.append(time.monotonic() - began)
-    # The first one also loads kernels.
-    measured = sorted(times[1:])
-    per_epoch = len(run.training) // settings.batch_size // settings.accumulate
-    known = load_checkpoint(run.folder)
-    done = int(known[0]["step"]) if known else 0
-    steps = max(0, per_epoch * len(settings.plan) - done)
-    return Estimate(steps=steps, seconds=(measured[0], measured[len(measured) // 2], measured[-1]))
 
 
 def pretrain(

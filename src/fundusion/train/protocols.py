@@ -44,6 +44,11 @@ class Settings:
         lora_rank: Of `lora`.
         frozen_share: First share of the steps in which only the head is trained (CABNet's first stage); 0 is off.
         neighbours: Of `knn`.
+        epochs: Of the adapters of image-text models.
+        adapter_batch: Pictures of a step of these.
+        tip_scales: Of a Tip-Adapter: "released" predicts with other scales than it trains with, "consistent" with the same.
+        augmented_answers: Answer pictures that are changed at random, as released adapters do; False answers them as they are.
+        probe_features: Of `logistic`: "backbone" or "projected".
         device: Where the encoder runs.
         seed: Of fresh heads, of the order of pictures, of their random changes.
     """
@@ -55,6 +60,11 @@ class Settings:
     lora_rank: int = 8
     frozen_share: float = 0.0
     neighbours: int = 20
+    epochs: int = 40
+    adapter_batch: int = 1
+    tip_scales: str = "released"
+    augmented_answers: bool = False
+    probe_features: str = "backbone"
     device: str = "cpu"
     seed: int = 0
 
@@ -73,6 +83,10 @@ class Question:
         groups: int64 `(T,)`, patient of each picture.
         vectors: float32 `(T, E)`, of the untouched encoder.
         tokens: float16 `(T, N, E)`; made when an attentive probe first asks.
+        aligner: Image-text model; None where only its image tower, or another encoder, is used.
+        aligned: float32 `(T, D)`, unit vectors of the untouched aligner.
+        class_vectors: float32 `(K, D)`, of the texts of each class.
+        scale: What the aligner multiplies similarities by.
     """
 
     encoder: nn.Module
@@ -84,6 +98,10 @@ class Question:
     groups: npt.NDArray[np.int64]
     vectors: npt.NDArray[np.float32]
     tokens: Tensor | None = None
+    aligner: Any = None
+    aligned: npt.NDArray[np.float32] | None = None
+    class_vectors: npt.NDArray[np.float32] | None = None
+    scale: float = 1.0
 
     def images(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """Return whole pictures as the encoder reads them."""

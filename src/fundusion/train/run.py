@@ -20,7 +20,7 @@ from ..core.tasks import Task
 from ..core.vocabulary import TABLE
 from ..layers.lora import add_lora, merge_lora
 from ..layers.rates import depth_of, layer_of
-from ..network import MultimodalNetwork, build_network, load_network
+from ..network import MultimodalNetwork, build_network, check_pixels, load_network
 from ..objectives.classification import head_loss
 from ..objectives.multitask import Multitask
 from .calibrate import calibrate
@@ -48,6 +48,8 @@ class Run:
     auxiliary_loss: Multitask
     tasks: dict[str, Task]
     metric: str = "macro_auroc"
+    #: Parameters of bodies that learn after the first stage; known from the first step on.
+    free: list[nn.Parameter] | None = None
 
     @property
     def settings(self) -> FitConfig:
@@ -80,12 +82,26 @@ class Run:
         """Return the network among the modules."""
         return trained["network"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
-        """Switch dropout and batch statistics on, except in frozen encoders."""
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
+        """Switch dropout and batch statistics on, except in what stays still: frozen encoders, and bodies in the first epochs."""
         trained.train()
         if self.config.network.encoder == "frozen":
             for modality in self.network.spec.inputs:
                 self.network.encoders[modality].eval()
+        if self.settings.head_epochs:
+            self._hold_bodies(epoch < self.settings.head_epochs)
+
+    def _hold_bodies(self, still: bool) -> None:
+        encoders = [self.network.encoders[m] for m in self.network.spec.inputs]
+        # What attention or projection an encoder has beside its body learns from the start.
+        bodies: list[nn.Module] = [getattr(e, "body", e) for e in encoders]
+        if self.free is None:
+            self.free = [p for body in bodies for p in body.parameters() if p.requires_grad]
+        for parameter in self.free:
+            parameter.requires_grad_(not still)
+        if still:
+            for body in bodies:
+                body.eval()
 
     def after_step(self, step: int, total: int) -> None:
         """Nothing follows an optimiser step."""
@@ -260,6 +276,12 @@ def _network(config: TrainConfig, tasks: dict[str, Task], schema: TableSchema | 
                 and given.spec.encoders[modality][0] == network.spec.encoders[modality][0]
                 and modality != TABLE
             ):
+                if modality in network.spec.inputs:
+                    check_pixels(
+                        network.spec.inputs[modality],
+                        given.spec.inputs[modality],
+                        what=f"the {modality} encoder of {chosen.init!r}",
+                    )
                 encoder.load_state_dict(given.encoders[modality].state_dict())
                 if modality in given.origins:
                     network.origins[modality] = given.origins[modality]

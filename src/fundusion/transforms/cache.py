@@ -35,7 +35,7 @@ def cache_key(digest: str, signature: str, plane: int = 0) -> bytes:
     """Return the key of a picture: content of its file, everything that decides its pixels, and which plane of a volume it is.
 
     Example:
-        >>> cache_key("ab", "prepare-2") == cache_key("ab", "prepare-2", 1), len(cache_key("ab", "prepare-2"))
+        >>> cache_key("ab", "prepare-3") == cache_key("ab", "prepare-2", 1), len(cache_key("ab", "prepare-2"))
         (False, 32)
     """
     return hashlib.sha256(f"{digest}|{signature}|{plane}".encode()).digest()
@@ -59,9 +59,9 @@ class PictureCache:
     Example:
         >>> import tempfile
         >>> cache = PictureCache(tempfile.mkdtemp())
-        >>> key = cache_key("content", "prepare-2")
+        >>> key = cache_key("content", "prepare-3")
         >>> cache.put({key: np.full((4, 4, 3), 7, np.uint8)})
-        >>> int(cache.get(key).sum()), cache.get(cache_key("other", "prepare-2"))
+        >>> int(cache.get(key).sum()), cache.get(cache_key("other", "prepare-3"))
         (336, None)
     """
 

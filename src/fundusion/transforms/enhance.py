@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import InvalidInput
-
-METHODS = ("none", "clahe", "clahe_green", "graham")
+from ..core.registry import ENHANCEMENTS
 
 _REDUCTION = 8
 
@@ -36,7 +35,7 @@ def enhance(pixels: npt.NDArray[np.uint8], method: str) -> npt.NDArray[np.uint8]
         return np.repeat(clahe_green(pixels)[..., None], 3, axis=2)
     if method == "graham":
         return subtract_background(pixels)
-    raise InvalidInput(f"enhancement {method!r} is not one of {METHODS}.", code="config.enhancement")
+    raise InvalidInput(f"enhancement {method!r} is not one of {ENHANCEMENTS}.", code="config.enhancement")
 
 
 def clahe_lightness(pixels: npt.NDArray[np.uint8], *, clip: float = 2.0, tiles: int = 8) -> npt.NDArray[np.uint8]:

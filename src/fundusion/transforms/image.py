@@ -14,13 +14,17 @@ from PIL import Image as Pillow
 
 from ..core.errors import InvalidInput
 from ..core.registry import ImageInput
+from .enhance import enhance
 from .field_of_view import FieldOfView, find_field_of_view
+from .fit import fit_image, foreground_box
 
 #: Changes whenever the same photograph would give other pixels; caches and provenance carry it.
-VERSION = 2
+VERSION = 3
 
 #: Pictures of fewer pixels are small enough for the slower resampling, the one that version 1 used for all.
 WHOLE_PX = 1_500_000
+#: Pixels per wanted pixel from which a picture is made twice as large first.
+_MUCH = 4.8
 
 Plane = TypeVar("Plane")
 
@@ -46,11 +50,11 @@ def prepare(
     reduction: int = 1,
     full_shape: tuple[int, int] | None = None,
 ) -> PreparedImage:
-    """Return a photograph cut to its field of view, padded with black to a square and scaled without aliasing.
+    """Return a photograph cut and fitted as an encoder wants: by default to its field of view, padded with black to a square.
 
     The cut stays fractional: whole-pixel blocks are averaged first while at least three times the wanted size remains, then
-    one antialiased resampling does the rest, so that no rounding shifts the picture. A picture that was reduced while it was
-    decoded is sampled once more finely than wanted and averaged.
+    one antialiased resampling does the rest, so that no rounding shifts the picture. A large picture, or one that was reduced while it
+    was decoded, is blurred as much as the average of an area asks for and interpolated.
 
     Args:
         pixels: `(H, W, C)` uint8, C 1 or 3.
@@ -73,10 +77,12 @@ def prepare(
     if pixels.dtype != np.uint8:
         raise InvalidInput(f"expected uint8 pixels, got {pixels.dtype}.", code="image.dtype")
     height, width = full_shape if reduction > 1 and full_shape else pixels.shape[:2]
-    box = (-0.5, -0.5, height - 0.5, width - 0.5)
-    if image_input.crop == "field_of_view":
-        found = field or find_field_of_view(pixels).scaled(reduction, (height, width))
-        box = found.box if found.kind != "none" else box
+    box = _kept(pixels, image_input, field, reduction, (height, width))
+    if image_input.fit != "square" or image_input.resample != "area":
+        fitted, affine = _fitted(pixels, image_input, box, (height, width))
+        return PreparedImage(
+            pixels=_with_channels(np.rint(fitted).astype(np.uint8), image_input.channels), to_original=affine
+        )
     top, left, bottom, right = box
     side = max(bottom - top, right - left, 1.0)
     # Corner of the padded square in edge coordinates, where the frame starts at 0.
@@ -89,7 +95,66 @@ def prepare(
     step = side / image_input.size
     shift = step / 2 - 0.5
     to_original = np.array([[step, 0.0, square[0] + shift], [0.0, step, square[1] + shift]])
+    if image_input.enhance != "none":
+        scaled = enhance(_with_channels(scaled, 3), image_input.enhance)
     return PreparedImage(pixels=_with_channels(scaled, image_input.channels), to_original=to_original)
+
+
+def model_input(pixels: npt.NDArray[np.uint8], image_input: ImageInput) -> npt.NDArray[np.float32]:
+    """Return a photograph as one normalised input `(C, S, S)`, with no rounding that the released code does not do.
+
+    `prepare` keeps 8 bits, so that pictures can be stored and shown; for a fit of "corner" the two differ by at most half a level.
+
+    Args:
+        pixels: `(H, W, 1 or 3)` uint8.
+        image_input: What the model wants.
+
+    Example:
+        >>> wanted = ImageInput(size=32, mean=(0.0,) * 3, std=(1.0,) * 3, crop="none", fit="corner", resample="bilinear")
+        >>> [round(float(v), 4) for v in model_input(np.full((40, 64, 3), 51, np.uint8), wanted)[0, [0, 19, 20], 0]]
+        [0.2, 0.2, 0.0]
+    """
+    if image_input.fit != "corner":
+        return normalise(prepare(pixels, image_input).pixels[None], image_input)[0]
+    shape = pixels.shape[0], pixels.shape[1]
+    fitted, _ = _fitted(pixels, image_input, _kept(pixels, image_input, None, 1, shape), shape)
+    if fitted.shape[2] != image_input.channels:
+        fitted = (
+            np.repeat(fitted, 3, 2)
+            if image_input.channels == 3
+            else cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY)[..., None]
+        )
+    mean, std = np.array(image_input.mean, np.float32), np.array(image_input.std, np.float32)
+    return np.ascontiguousarray(((fitted / np.float32(255) - mean) / std).transpose(2, 0, 1))
+
+
+def _kept(
+    pixels: npt.NDArray[np.uint8],
+    image_input: ImageInput,
+    field: FieldOfView | None,
+    reduction: int,
+    shape: tuple[int, int],
+) -> tuple[float, float, float, float]:
+    """Return (top, left, bottom, right) that is kept, of the full picture, whose frame starts at -0.5."""
+    if image_input.crop == "field_of_view":
+        found = field or find_field_of_view(pixels).scaled(reduction, shape)
+        if found.kind != "none":
+            return found.box
+    if image_input.crop == "foreground":
+        top, left, bottom, right = (v * reduction - 0.5 for v in foreground_box(pixels))
+        return top, left, min(bottom, shape[0] - 0.5), min(right, shape[1] - 0.5)
+    return -0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5
+
+
+def _fitted(
+    pixels: npt.NDArray[np.uint8],
+    image_input: ImageInput,
+    box: tuple[float, float, float, float],
+    full_shape: tuple[int, int],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    ratio = [pixels.shape[i % 2] / full_shape[i % 2] for i in range(4)]
+    top, left, bottom, right = ((v + 0.5) * r for v, r in zip(box, ratio, strict=True))
+    return fit_image(pixels, image_input, box=(top, left, bottom, right), full_shape=full_shape)
 
 
 def normalise(batch: npt.NDArray[np.uint8], image_input: ImageInput) -> npt.NDArray[np.float32]:
@@ -169,13 +234,16 @@ def preprocessing_signature(image_input: ImageInput) -> str:
 
     Example:
         >>> preprocessing_signature(ImageInput(size=64, mean=(0.5,), std=(0.25,), channels=1))
-        'prepare-2 size=64 crop=field_of_view channels=1 mean=0.5 std=0.25 max_frames=9'
+        'prepare-3 size=64 crop=field_of_view channels=1 mean=0.5 std=0.25 max_frames=9 enhance=none'
     """
     mean, std = (",".join(f"{v:.6g}" for v in values) for values in (image_input.mean, image_input.std))
-    return (
+    words = (
         f"prepare-{VERSION} size={image_input.size} crop={image_input.crop} channels={image_input.channels} "
-        f"mean={mean} std={std} max_frames={image_input.max_frames}"
+        f"mean={mean} std={std} max_frames={image_input.max_frames} enhance={image_input.enhance}"
     )
+    if image_input.fit != "square" or image_input.resample != "area":
+        words += f" fit={image_input.fit} resample={image_input.resample}"
+    return words
 
 
 def _resample(
@@ -226,40 +294,55 @@ def _resample_reduced(
 ) -> npt.NDArray[np.uint8]:
     """Return the square scaled to `size` from a picture whose pixel i covers `i * factor` to `(i + 1) * factor`.
 
-    `square` and `side` are edges of full-resolution pixels. Samples lie at most two pixels apart, then blocks of them are averaged.
+    `square` and `side` are edges of full-resolution pixels. Whole blocks are averaged while more than 1.2 pixels per wanted pixel remain.
+    The rest is one linear interpolation of a picture that was blurred so much that both together blur as the average of an area does.
+    Of a picture that is much larger than wanted four times as many pixels are made, and averaged.
     """
-    blocks = int(side / (factor * size) / 4)
+    if side > _MUCH * factor * size:
+        return _block_means(_resample_reduced(pixels, square, full_shape, side=side, size=2 * size, factor=factor), 2)
+    blocks = int(side / (factor * size) / 1.2)
     if blocks > 1:
         pixels = _block_means(pixels, blocks)
         factor *= blocks
-    # The last row and column may stand for less than a whole block; what lies beyond the frame is black.
-    for axis in range(2):
-        share = full_shape[axis] / factor - (pixels.shape[axis] - 1)
-        if share < 0.999:
-            pixels = pixels.copy()
-            last = pixels[-1] if axis == 0 else pixels[:, -1]
-            last[...] = np.rint(last * max(share, 0.0)).astype(np.uint8)
-    ratio = side / (factor * size)
-    finer = 1 if ratio < 1.6 and size > 384 else max(2, math.ceil(ratio / 2))
-    step = ratio / finer
-    corner = [c / factor + step / 2 - 0.5 for c in square]
+    step = side / (factor * size)
+    corner = [c / factor for c in square]
+    first = [max(0, math.floor(c) - 2) for c in corner]
+    last = [math.ceil(c + side / factor) + 2 for c in corner]
+    part = pixels[first[1] : last[1], first[0] : last[0]]
+    # Variance of a blur in squared pixels of `part`: the average of an area has step^2 / 12, of which its own pixels have 1 / 12 and
+    # interpolation has 1 / 6, taken over all places between two pixels.
+    missing = (step * step - 1) / 12 - 1 / 6
+    if missing > 0.02:
+        weights = np.array([missing / 2, 1 - missing, missing / 2], np.float32)
+        part = cv2.sepFilter2D(part, -1, weights, weights, borderType=cv2.BORDER_REPLICATE)
+    shift = [corner[i] - first[i] + step / 2 - 0.5 for i in range(2)]
+    # The picture is continued beyond the frame, and what lies there is made black afterwards: so the frame ends sharply.
     sampled = cv2.warpAffine(
-        pixels,
-        np.array([[step, 0.0, corner[0]], [0.0, step, corner[1]]]),
-        (size * finer, size * finer),
+        part,
+        np.array([[step, 0.0, shift[0]], [0.0, step, shift[1]]]),
+        (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    if finer > 1:
-        sampled = cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
-    # Variance of the blur in squared pixels of the result: a block and a triangle of one sample each, against what the gaps
-    # between samples spare. What is more than the average of an area is taken back to first order.
-    excess = 0.25 / ratio**2 - 1 / (12 * finer**2)
-    if excess > 0.01:
-        a = excess / 2
+    if missing < -0.02:
+        a = -missing / (2 * step * step)
         kernel = np.array([[0, -a, 0], [-a, 1 + 4 * a, -a], [0, -a, 0]], np.float32)
         sampled = cv2.filter2D(sampled, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-    return sampled if sampled.ndim == 3 else sampled[..., None]
+    sampled = sampled if sampled.ndim == 3 else sampled[..., None]
+    for axis in range(2):
+        start, stop = (size / side * (edge - square[1 - axis]) for edge in (0, full_shape[axis]))
+        _blacken(np.moveaxis(sampled, axis, 0), start, stop)
+    return sampled
+
+
+def _blacken(rows: npt.NDArray[np.uint8], start: float, stop: float) -> None:
+    """Make rows outside `start` to `stop` (edges) black, in place; a row of which a share is inside keeps that share."""
+    first, last = max(0, math.floor(start)), min(len(rows), math.ceil(stop))
+    rows[:first] = 0
+    rows[last:] = 0
+    for row, share in ((first, first + 1 - start), (last - 1, stop - last + 1)):
+        if share < 0.999:
+            rows[row] = np.rint(rows[row] * np.float32(share))
 
 
 def _block_means(pixels: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:

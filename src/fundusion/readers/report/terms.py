@@ -11,12 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ...core.spelling import plain_word
+
 _WORD = re.compile(r"[A-Za-z]+|\d+")
 _GAP = re.compile(r"(?:[ \-/'’]|\n(?!\n)){0,3}")
-_SPELLINGS = (
-    ("haem", "hem"), ("oedem", "edem"), ("isation", "ization"), ("fibre", "fiber"), ("centre", "center"),
-    ("naev", "nev"), ("disk", "disc"), ("tumour", "tumor"), ("colour", "color"),
-)  # fmt: skip
 #: Words shorter than this are never corrected: too many others are one letter away.
 _CORRECTED_LENGTH = 8
 
@@ -75,7 +73,7 @@ def vocabulary() -> _Vocabulary:
     capitals: dict[str, str] = {}
 
     def add(name: str, codes: tuple[str, ...]) -> None:
-        words = tuple(_plain_word(w.group().lower()) for w in _WORD.finditer(name))
+        words = tuple(plain_word(w.group().lower()) for w in _WORD.finditer(name))
         english.setdefault(words[0], []).append((words, codes))
 
     for code, entry in table.items():
@@ -232,24 +230,13 @@ def normal_word(token: str) -> str:
         ('hemorrhage', 'edema', 'hemorrhage')
     """
     word = token.lower()
-    return vocabulary().misspellings.get(word) or _corrected(word) or _plain_word(word)
-
-
-def _plain_word(word: str) -> str:
-    for british, american in _SPELLINGS:
-        if british in word:
-            word = word.replace(british, american)
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return word[:-1]
-    return word
+    return vocabulary().misspellings.get(word) or _corrected(word) or plain_word(word)
 
 
 @lru_cache(maxsize=20_000)
 def _corrected(word: str) -> str | None:
     """Return the known long word that is one letter away, or None for a word that is known or near none."""
-    plain = _plain_word(word)
+    plain = plain_word(word)
     if len(plain) < _CORRECTED_LENGTH - 1 or len(plain) > 40:
         return None
     candidates = vocabulary().long_words.get(plain[0], ())

@@ -1,0 +1,1 @@
+"""Vectors of pictures and reports on disk, found again by similarity: format, scan, approximate index, conditions, queries."""
