@@ -99,19 +99,3 @@ def test_bombs_and_other_things_are_refused(tmp_path):
     frames = [Pillow.new("L", (40, 40), v) for v in (0, 255)]
     frames[0].save(tmp_path / "d.gif", save_all=True, append_images=frames[1:])
     assert code_of(tmp_path / "d.gif") == "image.many_pages"
-
-
-def test_colours_stay_colours_where_they_are_asked_for(tmp_path):
-    from PIL import Image
-
-    from fundusion.readers.mask import read_color_mask
-
-    colors = np.zeros((4, 5, 3), np.uint8)
-    colors[0, 0], colors[1, 1] = (255, 0, 0), (0, 0, 255)
-    Image.fromarray(colors).save(tmp_path / "av.png")
-    np.testing.assert_array_equal(read_color_mask(tmp_path / "av.png"), colors)
-    with pytest.raises(ReadError) as error:
-        read_mask(tmp_path / "av.png")
-    assert error.value.code == "mask.colors"
-    Image.fromarray(colors[..., 0]).save(tmp_path / "grey.png")
-    assert read_color_mask(tmp_path / "grey.png").shape == (4, 5)
