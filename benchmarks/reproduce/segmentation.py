@@ -1,0 +1,242 @@
+"""Overlap of shipped segmenters with public truth, on pictures that were not trained on, in the pictures' own pixels.
+
+    python benchmarks/reproduce/segmentation.py --out benchmarks/results/segmentation.json
+
+Vessels: Dice inside the field of view at one threshold for all sets; beside it the second observer and, where their weights lie
+in ../shared/weights, the published LW-Net. Disc and cup: Dice and the error of the vertical cup-to-disc ratio. Arteries and veins:
+accuracy on vessel pixels. Lesions: area under the precision-recall curve. Intervals are 95 % from a bootstrap over patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fundusion.core.durable import write_json
+from fundusion.core.errors import UnknownName
+from fundusion.core.registry import datasets, models
+from fundusion.core.study import StudyRecord
+from fundusion.datasets._splits import position_of
+from fundusion.readers import read_study
+from fundusion.readers.mask import read_artery_vein, read_mask
+from fundusion.segmenting import Masks, Segmenter, load_segmenter, segment_image
+from fundusion.shipped import resolve_segmenter
+from fundusion.transforms.field_of_view import FieldOfView, find_field_of_view
+
+ROOTS = {"drive": "drive", "chase_db1": "chase_db1", "stare": "stare", "hrf": "hrf",
+         "drishti_gs": "drishti_gs", "idrid.segmentation": "idrid_seg"}  # fmt: skip
+#: Dice of the published LW-Net on the kept-back pictures of each set.
+PUBLISHED = {"drive": 0.825, "chase_db1": 0.722, "stare": 0.769, "hrf": 0.708}
+LESIONS = ("MA", "HE", "EX", "SE")
+
+
+def held_out(name: str, data: Path, fraction: float = 0.15, seed: int = 0) -> list[StudyRecord]:
+    """Return the pictures of a set that the recipes hold out: the same share of its patients."""
+    records = list(datasets.create(name, root=data / ROOTS[name]))
+    places = {r.group: position_of(f"{name}/{r.group}", seed=seed) for r in records}
+    first = sorted(places, key=lambda g: places[g])[: max(1, round(len(places) * fraction))]
+    return [r for r in records if r.group in first]
+
+
+def interval(values: list[float], groups: list[str], draws: int = 2000) -> list[float]:
+    """Return the mean and its 95 % interval over patients."""
+    kept = [(v, g) for v, g in zip(values, groups, strict=True) if np.isfinite(v)]
+    by_group = {g: [v for v, h in kept if h == g] for _, g in kept}
+    parts = [np.array(v) for v in by_group.values()]
+    random = np.random.default_rng(0)
+    means = []
+    for _ in range(draws):
+        chosen = random.integers(len(parts), size=len(parts))
+        means.append(float(np.concatenate([parts[i] for i in chosen]).mean()))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return [round(float(v), 4) for v in (np.concatenate(parts).mean(), low, high)]
+
+
+def dice(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    """Return Dice; two empty masks agree."""
+    total = int(found.sum()) + int(truth.sum())
+    return 1.0 if total == 0 else 2 * int((found & truth).sum()) / total
+
+
+def visible(record: StudyRecord, field: FieldOfView, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return the published field of view, or ours where none is published."""
+    if "fov" in record.masks:
+        return read_mask(record.masks["fov"][0]) > 0
+    return field.mask(shape)
+
+
+def lwnet(weights: Path) -> Segmenter | None:
+    """Return the published LW-Net as a segmenter at its own scale and threshold."""
+    path = weights / "lwnet/wnet_drive/model_checkpoint.pth"
+    if not path.is_file():
+        return None
+    model = models.create("unet.lwnet", weights=str(path)).eval().to(memory_format=torch.channels_last)
+    return Segmenter(name="lwnet", model=model, classes=("vessel",), field_px=512, thresholds={"vessel": 0.42})
+
+
+def each(segmenter: Segmenter, name: str, data: Path, score: Callable[[StudyRecord, Masks], float]) -> list[float]:
+    """Return mean and interval of a score over the held-out pictures of a set."""
+    values, groups = [], []
+    for record in held_out(name, data):
+        image = read_study(record).images["cfp"][0]
+        values.append(score(record, segment_image(segmenter, image, field=find_field_of_view(image.pixels))))
+        groups.append(record.group)
+    return [*interval(values, groups), len(values)]
+
+
+def vessel_score(record: StudyRecord, found: Masks) -> float:
+    """Return Dice of vessels inside the field of view."""
+    truth = read_mask(record.masks["vessels"][0]) > 0
+    inside = visible(record, found.field, truth.shape)
+    return dice(found.masks["vessel"] & inside, truth & inside)
+
+
+def vessels(segmenter: Segmenter, data: Path, peer: Segmenter | None) -> dict[str, Any]:
+    """Return Dice per set of ours, the peer and the second observer."""
+    rows: dict[str, Any] = {}
+    for name in PUBLISHED:
+        row: dict[str, Any] = {"ours": each(segmenter, name, data, vessel_score), "lwnet_published": PUBLISHED[name]}
+        if peer is not None:
+            row["lwnet_here"] = each(peer, name, data, vessel_score)
+        second = [r for r in datasets.create(name, root=data / ROOTS[name]) if "vessels_2nd" in r.masks]
+        if second:
+            scores = []
+            for record in second:
+                first, other = (read_mask(record.masks[k][0]) > 0 for k in ("vessels", "vessels_2nd"))
+                inside = visible(record, find_field_of_view(read_study(record).images["cfp"][0].pixels), first.shape)
+                scores.append(dice(other & inside, first & inside))
+            row["second_observer"] = interval(scores, [r.group for r in second])
+        rows[name] = row
+        print("vessels", name, row, flush=True)
+    return rows
+
+
+def best_threshold(segmenter: Segmenter, data: Path) -> float:
+    """Return the one threshold with the best mean Dice over sets, from pictures that were trained on: held-out ones decide nothing."""
+    grid = np.round(np.arange(0.3, 0.66, 0.03), 2)
+    scores = []
+    for name in PUBLISHED:
+        outside = {r.study_id for r in held_out(name, data)}
+        records = [r for r in datasets.create(name, root=data / ROOTS[name]) if r.study_id not in outside][:4]
+        for record in records:
+            image = read_study(record).images["cfp"][0]
+            found = segment_image(segmenter, image)
+            truth = read_mask(record.masks["vessels"][0]) > 0
+            inside = visible(record, found.field, truth.shape)
+            values = found.probabilities["vessel"]
+            scores.append([dice((values >= t) & inside, truth & inside) for t in grid])
+    return float(grid[int(np.argmax(np.mean(scores, 0)))])
+
+
+def height(mask: npt.NDArray[np.bool_]) -> int:
+    """Return the number of rows a region spans."""
+    rows = np.flatnonzero(mask.any(1))
+    return 0 if not len(rows) else int(rows[-1] - rows[0] + 1)
+
+
+def disc_cup(segmenter: Segmenter, data: Path) -> dict[str, Any]:
+    """Return Dice of disc and cup, and the error of the vertical cup-to-disc ratio against the mean of four experts."""
+    rows: dict[str, Any] = {}
+
+    def overlap(part: str) -> Callable[[StudyRecord, Masks], float]:
+        return lambda r, m: dice(m.masks[part], read_mask(r.masks[part][0]) >= 128)
+
+    def ratio(record: StudyRecord, found: Masks) -> float:
+        disc, cup = height(found.masks["disc"]), height(found.masks["cup"])
+        return float("nan") if disc == 0 else abs(cup / disc - float(record.labels["vcdr"]))
+
+    rows["drishti_disc"] = each(segmenter, "drishti_gs", data, overlap("disc"))
+    rows["drishti_cup"] = each(segmenter, "drishti_gs", data, overlap("cup"))
+    rows["drishti_vcdr_error"] = each(segmenter, "drishti_gs", data, ratio)
+    rows["idrid_disc"] = each(
+        segmenter, "idrid.segmentation", data,
+        lambda r, m: dice(m.masks["disc"], read_mask(r.masks["disc"][0]) > 0) if "disc" in r.masks else float("nan"),
+    )  # fmt: skip
+    return rows
+
+
+def artery_vein(segmenter: Segmenter, data: Path) -> dict[str, Any]:
+    """Return the share of vessel pixels of HRF whose more probable class is the right one."""
+
+    def score(record: StudyRecord, found: Masks) -> float:
+        artery, vein, uncertain = (m > 0 for m in read_artery_vein(record.masks["artery_vein"][0]))
+        judged = (artery ^ vein) & ~uncertain
+        says = found.probabilities["artery"] >= found.probabilities["vein"]
+        return float((says == artery)[judged].mean())
+
+    return {"hrf_accuracy_on_vessel_pixels": each(segmenter, "hrf", data, score)}
+
+
+def lesions(segmenter: Segmenter, data: Path) -> dict[str, Any]:
+    """Return the area under the precision-recall curve over all pixels of the held-out pictures, with an interval over pictures."""
+    from sklearn.metrics import average_precision_score
+
+    kept: dict[str, list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]] = {c: [] for c in LESIONS}
+    for record in held_out("idrid.segmentation", data):
+        image = read_study(record).images["cfp"][0]
+        found = segment_image(segmenter, image)
+        inside = found.field.mask(image.pixels.shape)
+        for name in LESIONS:
+            truth = np.zeros(inside.shape, bool)
+            for file in record.masks.get(name, ()):
+                truth |= read_mask(file) > 0
+            values = np.round(found.probabilities[name][inside] * 255).astype(np.uint8)
+            kept[name].append((truth[inside], values))
+    rows = {}
+    random = np.random.default_rng(0)
+    for name, pairs in kept.items():
+
+        def area(chosen: Any, pairs: Any = pairs) -> float:
+            truth = np.concatenate([pairs[i][0] for i in chosen])
+            return (
+                float(average_precision_score(truth, np.concatenate([pairs[i][1] for i in chosen])))
+                if truth.any()
+                else np.nan
+            )
+
+        draws = [area(random.integers(len(pairs), size=len(pairs))) for _ in range(100)]
+        low, high = np.nanquantile(draws, [0.025, 0.975])
+        rows[name] = [round(float(v), 4) for v in (area(range(len(pairs))), low, high)] + [len(pairs)]
+    return rows
+
+
+def main() -> None:
+    """Measure every segmenter that is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("FUNDUSION_DATA", "../shared/data")))
+    parser.add_argument("--weights", type=Path, default=None, help="Folder of published weights.")
+    parser.add_argument("--model", action="append", default=[], help="KIND=FOLDER instead of the shipped one.")
+    parser.add_argument("--threshold", action="store_true", help="Only print the best threshold of vessels.")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/segmentation.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    given = dict(m.split("=", 1) for m in options.model)
+    if options.threshold:
+        print(best_threshold(load_segmenter(given.get("vessels", "vessels")), options.data))
+        return
+    results: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
+    peer = lwnet(options.weights or options.data.parent / "weights")
+    for kind, measure in (("vessels", lambda s, d: vessels(s, d, peer)), ("disc_cup", disc_cup),
+                          ("artery_vein", artery_vein), ("lesions", lesions)):  # fmt: skip
+        name = given.get(kind, kind)
+        if given and kind not in given:
+            continue
+        try:
+            resolve_segmenter(name)
+        except UnknownName:
+            continue
+        results[kind] = measure(load_segmenter(name), options.data)
+        print(kind, json.dumps(results[kind], indent=1), flush=True)
+        write_json(options.out, results)
+
+
+if __name__ == "__main__":
+    main()
