@@ -47,11 +47,10 @@ def test_every_study_has_a_row_and_masks_of_its_size(folder, segmenters, tmp_pat
         table = list(csv.DictReader(stream))
     assert [r["status"] for r in table].count("ok") == 2
     for row in (r for r in table if r["status"] == "ok"):
-        place = out / row["folder"]
-        for name in ("artery", "vein", "artery_vein", "overlay", "artery_probability"):
-            with Pillow.open(place / f"{name}.png") as picture:
+        for structure in ("artery", "vein", "artery_vein", "overlay", "artery_probability"):
+            with Pillow.open(out / structure / f"{row['name']}.png") as picture:
                 assert picture.size == (140, 120)
-        mask = np.asarray(Pillow.open(place / "artery.png"))
+        mask = np.asarray(Pillow.open(out / "artery" / f"{row['name']}.png"))
         assert set(np.unique(mask)) <= {0, 255}
         assert int((mask > 0).sum()) == int(row["artery_px"])
 
@@ -71,9 +70,12 @@ def test_a_second_run_does_only_what_is_new(folder, segmenters, tmp_path, monkey
     assert all(json.loads(x) for x in (out / "segments.jsonl").read_text().splitlines() if x.endswith("}"))
     segment_all(records, out, segmenters, flips=1)
     assert len(calls) == 3
+    next((out / "vein").glob("*.png")).unlink()
+    segment_all(records, out, segmenters, flips=1)
+    assert len(calls) == 4
 
 
-def test_identifiers_with_odd_characters_never_share_a_folder():
+def test_identifiers_with_odd_characters_never_share_a_file():
     names = [module._safe(n) for n in ("a/b", "a\\b", "a b", "../x", "a_b")]
     assert len(set(names)) == 5
     assert all("/" not in n and not n.startswith(".") for n in names)

@@ -37,7 +37,7 @@ def test_train_then_segment(data, tmp_path):
     done = RUN.invoke(app, ["segment", str(data / "hrf/images"), "--model", str(run), "--out", str(tmp_path / "masks")])
     assert done.exit_code == 0, done.output
     assert "4 studies: 4 ok, 0 rejected, 0 pending" in done.output
-    assert len(list((tmp_path / "masks").glob("*/overlay.png"))) == 4
+    assert len(list((tmp_path / "masks").glob("overlay/*.png"))) == 4
 
 
 def test_errors_are_for_people(data, tmp_path):

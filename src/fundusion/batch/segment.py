@@ -1,4 +1,4 @@
-"""Masks of many photographs: one folder of pictures per study, a row per study, and a run that goes on where it was killed."""
+"""Masks of many photographs: a folder per structure, a row per study, and a run that goes on where it was killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SegmentRow:
         gradable: Verdict of the quality gate on a colour photograph; masks are made all the same and carry it.
         areas_px: Structure to its number of pixels.
         shape: Height and width of the masks.
-        folder: Where the pictures are, relative to the output folder.
+        name: Of its pictures, without suffix.
         key: Of file and segmenters; a run with the same key does nothing again.
     """
 
@@ -50,7 +50,7 @@ class SegmentRow:
     gradable: bool | None = None
     areas_px: dict[str, int] | None = None
     shape: tuple[int, int] | None = None
-    folder: str = ""
+    name: str = ""
     key: str = ""
 
 
@@ -67,8 +67,8 @@ def segment_all(
 ) -> list[SegmentRow]:
     """Write masks, an overlay and a row for every study and return the rows; what is done already is kept.
 
-    Files per study: `<structure>.png` (0 and 255, the size of the picture), `artery_vein.png` where both are there, `overlay.png`,
-    and with `probabilities` also `<structure>_probability.png` (0 to 255).
+    Files per study: `<structure>/<name>.png` (0 and 255, the size of the picture), `artery_vein/<name>.png` where both are there,
+    `overlay/<name>.png`, and with `probabilities` also `<structure>_probability/<name>.png` (0 to 255). `measure` takes such folders.
 
     Args:
         records: Studies; the first picture of the modality of each is segmented.
@@ -91,7 +91,7 @@ def segment_all(
         for number, record in enumerate(records, 1):
             mine = f"{key} {_stamp(record, modality)}"
             done = known.get(record.study_id)
-            if done is None or done.key != mine or not (folder / done.folder).is_dir():
+            if done is None or done.key != mine or not _is_there(folder, done):
                 done = _one(record, folder, segmenters, modality, flips, probabilities, mine)
                 _append(folder, done)
             rows.append(done)
@@ -125,18 +125,16 @@ def _one(
         )
     masks = {c: m for f in found for c, m in f.masks.items()}
     name = _safe(record.study_id)
-    place = out / name
-    place.mkdir(parents=True, exist_ok=True)
     for structure, mask in masks.items():
-        _png(place / f"{structure}.png", mask.astype(np.uint8) * 255)
+        _png(out / structure / f"{name}.png", mask.astype(np.uint8) * 255)
     if "artery" in masks and "vein" in masks:
-        _png(place / "artery_vein.png", artery_vein_map(masks["artery"], masks["vein"]))
+        _png(out / "artery_vein" / f"{name}.png", artery_vein_map(masks["artery"], masks["vein"]))
     if probabilities:
         for one in found:
             for structure, values in one.probabilities.items():
-                _png(place / f"{structure}_probability.png", np.rint(values * 255).astype(np.uint8))
+                _png(out / f"{structure}_probability" / f"{name}.png", np.rint(values * 255).astype(np.uint8))
     shown = {c: m for c, m in masks.items() if not (c == "vessel" and "artery" in masks)}
-    _png(place / "overlay.png", draw_masks(image.pixels, shown))
+    _png(out / "overlay" / f"{name}.png", draw_masks(image.pixels, shown))
     return SegmentRow(
         study_id=record.study_id,
         status="ok",
@@ -144,7 +142,7 @@ def _one(
         gradable=gradable,
         areas_px={c: int(m.sum()) for c, m in masks.items()},
         shape=(int(image.pixels.shape[0]), int(image.pixels.shape[1])),
-        folder=name,
+        name=name,
         key=key,
     )
 
@@ -162,7 +160,7 @@ def _picture(record: StudyRecord, modality: str) -> Image:
 
 
 def _safe(study_id: str) -> str:
-    """Return a folder name for a study; two studies never share one."""
+    """Return a file name for a study; two studies never share one."""
     import hashlib
 
     plain = re.sub(r"[^\w.\-]+", "_", study_id).strip("._")[:80]
@@ -172,9 +170,14 @@ def _safe(study_id: str) -> str:
 def _png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     from PIL import Image as Pillow
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
     Pillow.fromarray(pixels).save(stream, "PNG", optimize=False)
     write_bytes(path, stream.getvalue())
+
+
+def _is_there(out: Path, row: SegmentRow) -> bool:
+    return row.status == "rejected" or all((out / c / f"{row.name}.png").is_file() for c in (row.areas_px or {}))
 
 
 def _stamp(record: StudyRecord, modality: str) -> str:
@@ -214,10 +217,10 @@ def _csv(rows: Sequence[SegmentRow], classes: Sequence[str]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["study_id", "status", "code", "message", "gradable", "height_px", "width_px",
-                     *(f"{c}_px" for c in classes), "folder"])  # fmt: skip
+                     *(f"{c}_px" for c in classes), "name"])  # fmt: skip
     for row in rows:
         areas, shape = row.areas_px or {}, row.shape or ("", "")
         gradable = "" if row.gradable is None else str(row.gradable).lower()
         writer.writerow([row.study_id, row.status, row.code, row.message, gradable, *shape,
-                         *(areas.get(c, "") for c in classes), row.folder])  # fmt: skip
+                         *(areas.get(c, "") for c in classes), row.name])  # fmt: skip
     return stream.getvalue()

@@ -32,6 +32,8 @@ def segment(
       fundusion segment eye.jpg --out masks
 
       fundusion segment photographs --model vessels,disc_cup --probabilities --out masks
+
+      fundusion measure masks/vessel --disc masks/disc --cup masks/cup --images photographs --out measured
     """
     try:
         from ..batch.segment import segment_all
