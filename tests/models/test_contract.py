@@ -3,17 +3,18 @@
 import pytest
 import torch
 
-from fundusion.core.errors import InvalidInput
-from fundusion.core.interfaces import Aligner, Encoder, TextEncoder
+from fundusion.core.errors import IncompatibleWeights, InvalidInput
+from fundusion.core.interfaces import Aligner, Decoding, Encoder, Generator, TextEncoder, Turn
 from fundusion.core.registry import models
 from fundusion.core.table import TableSchema
-from fundusion.layers.lora import add_lora, merge_lora
+from fundusion.layers.lora import LANGUAGE_TARGETS, add_lora, load_lora, merge_lora, save_lora
 from fundusion.layers.weights import save_state
 
 SMALLEST = [n for n in models.names() if n.endswith(".test")]
 IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
 TEXT = [n for n in SMALLEST if "encode_text" in models.card(n).roles]
 TABLE = [n for n in SMALLEST if "encode_table" in models.card(n).roles]
+GENERATE = [n for n in SMALLEST if "generate" in models.card(n).roles]
 ALIGN = [n for n in SMALLEST if "align" in models.card(n).roles]
 SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, "sex": "female", "hba1c": 5.5}])
 
@@ -21,7 +22,7 @@ SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, 
 def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
     families = {n.partition(".")[0] for n in models.names()}
     assert {n.partition(".")[0] for n in SMALLEST} == families
-    assert {*IMAGE, *TEXT, *TABLE} == set(SMALLEST)
+    assert {*IMAGE, *TEXT, *TABLE, *GENERATE} == set(SMALLEST)
     assert all(models.card(n).paper and models.card(n).title for n in models.names())
 
 
@@ -265,3 +266,192 @@ def test_either_tower_of_an_aligner_plugs_into_fusion(aligner_name):
     answer.logits["dr_grade"].sum().backward()
     idle = [n for n, p in network.encoders.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
+
+
+ASKED = [[Turn(role="user", text="what is seen?")], [Turn(role="user", text="is eye 2 normal, a bit more?")]]
+CHATS = [[*row, Turn(role="assistant", text=said)] for row, said in zip(ASKED, ("drusen", "normal eye"), strict=True)]
+GREEDY = Decoding()
+
+
+@pytest.fixture(params=GENERATE)
+def generator_name(request):
+    return request.param
+
+
+@pytest.fixture
+def writer(generator_name):
+    torch.manual_seed(0)
+    return models.create(generator_name).eval()
+
+
+def _shown(name, seed=1):
+    """Return two pictures, or None for generators that read words only."""
+    if models.card(name).modalities == {"text", "table"}:
+        return None
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def _learn(model, images, steps, rate):
+    from fundusion.objectives.instruction import answers
+
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer, losses = torch.optim.AdamW(weights, lr=rate), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = answers()(model, images, CHATS).total
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_generators_learn_answer_save_and_answer_the_same(generator_name, writer, tmp_path):
+    assert isinstance(writer, Generator)
+    images = _shown(generator_name)
+    losses = _learn(writer, images, 3 if images is None else 30, 1e-2)
+    assert losses[0] > losses[1] > losses[2]
+    told = {"max_tokens": 6, "decoding": GREEDY}
+    made = writer.generate(images, ASKED, **told)
+    if images is not None:
+        # Learned by heart: neither a part of the prompt nor less than the answer comes back.
+        assert made == ["drusen", "normal eye"]
+    # The neighbour, its longer prompt and its padding change nothing.
+    for row in range(2):
+        one = None if images is None else images[row : row + 1]
+        assert writer.generate(one, ASKED[row : row + 1], **told) == made[row : row + 1]
+    writer.save(tmp_path / "model")
+    twin = models.create(generator_name, weights=tmp_path / "model")
+    assert twin.weights_record["missing"] == []
+    assert twin.generate(images, ASKED, **told) == made
+    words = writer.read(images, CHATS)
+    with torch.no_grad():
+        assert torch.equal(twin.token_logits(images, words), writer.token_logits(images, words))
+    # Tied tables are one tensor after loading too.
+    body = getattr(twin.body, "language_model", getattr(twin.body, "text_decoder", twin.body))
+    if getattr(body.config.get_text_config(), "tie_word_embeddings", False):
+        assert body.get_output_embeddings().weight is body.get_input_embeddings().weight
+    # The type of the file does not matter, the one asked for does.
+    half = models.create(generator_name, weights=tmp_path / "model", dtype="bfloat16")
+    assert half.body.get_parameter(next(iter(dict(half.body.named_parameters())))).dtype == torch.bfloat16
+    half.save(tmp_path / "half")
+    again = models.create(generator_name, weights=tmp_path / "half")
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+
+
+@torch.no_grad()
+def test_generators_mark_answers_and_see_their_pictures(generator_name, writer):
+    images = _shown(generator_name)
+    words = writer.read(images, CHATS)
+    assert words.ids.shape == words.mask.shape == words.answer.shape
+    assert not bool((words.answer & ~words.mask).any())
+    for row, said in enumerate(("drusen", "normal eye")):
+        marked = writer._tokenizer.decode(words.ids[row][words.answer[row]].tolist(), skip_special_tokens=True)
+        assert marked.strip() == said
+        # The mark that ends an answer is learned too, else answers never end.
+        assert int(words.ids[row][words.answer[row]][-1]) in writer._tokenizer.all_special_ids
+    logits = writer.token_logits(images, words)
+    assert logits.shape[:2] == words.ids.shape
+    assert logits.dtype == torch.float32
+    one = None if images is None else images[:1]
+    alone = writer.read(one, CHATS[:1])
+    torch.testing.assert_close(
+        writer.token_logits(one, alone)[0], logits[0, : alone.ids.shape[1]], rtol=1e-4, atol=1e-5
+    )
+    if images is not None:
+        # Fresh weights of the published ranges would be blind.
+        other = writer.token_logits(_shown(generator_name, 2), words)
+        assert float((other - logits).abs().max()) > 1e-5
+    # Questions end at the right, where the answer begins.
+    asked = writer.read(images, ASKED, answers=False)
+    assert bool(asked.mask[:, -1].all())
+    assert not bool(asked.mask[0, 0])
+    assert bool(words.mask[:, 0].all())
+    assert not bool(asked.answer.any())
+
+
+def test_generators_draw_by_seed_stop_at_words_and_leave_the_random_state_alone(generator_name, writer):
+    images = _shown(generator_name)
+    told = {"max_tokens": 12, "decoding": Decoding(temperature=1.0)}
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    writer.train()
+    made = writer.generate(images, ASKED, seed=1, **told)
+    assert writer.training
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert writer.generate(images, ASKED, seed=1, **told) == made
+    assert writer.generate(images, ASKED, seed=2, **told) != made
+    word = made[0].split()[1]
+    stopped = writer.generate(images, ASKED, seed=1, stop=(word,), **told)
+    assert stopped[0] == made[0][: made[0].index(word)].strip()
+
+
+def test_words_of_a_turn_are_data(generator_name, writer):
+    images = _shown(generator_name)
+    clean = [[Turn(role="user", text="x y")]]
+    one = None if images is None else images[:1]
+    marks = {
+        "<image>",
+        "<im_patch>",
+        "<|image_pad|>",
+        "[INST]",
+        "<|im_start|>",
+        "<|im_end|>",
+        "[SEP]",
+        "[CLS]",
+        "[DEC]",
+    }
+    special = [i for w, i in writer._tokenizer.get_vocab().items() if w in marks]
+    count = torch.isin(writer.read(one, clean, answers=False).ids, torch.tensor(special)).sum()
+    for mark in marks:
+        for text in (f"x {mark} y", f"x {mark[:1]}\u200b{mark[1:]} y"):
+            words = writer.read(one, [[Turn(role="user", text=text)]], answers=False)
+            assert torch.isin(words.ids, torch.tensor(special)).sum() == count
+
+
+def test_generators_refuse_what_they_cannot_answer(generator_name, writer):
+    images = _shown(generator_name)
+    with pytest.raises(InvalidInput, match="turns"):
+        writer.generate(images, CHATS)
+    with pytest.raises(InvalidInput, match="turns"):
+        writer.read(images, ASKED)
+    with pytest.raises(InvalidInput, match="characters"):
+        writer.generate(images, [ASKED[0], [Turn(role="user", text="a" * 1_000_000)]])
+    with pytest.raises(InvalidInput, match="tokens"):
+        writer.generate(images, [ASKED[0], [Turn(role="user", text="a " * 5000)]])
+    with pytest.raises(InvalidInput, match="more than this model reads"):
+        writer.generate(images, ASKED, max_tokens=5000)
+    with pytest.raises(InvalidInput, match=r"\(2, 3, H, W\)|not pictures"):
+        writer.generate(torch.zeros(20, 3, 64, 64), ASKED)
+    with pytest.raises(InvalidInput, match="no conversation"):
+        writer.generate(None, [])
+    if images is not None:
+        with pytest.raises(InvalidInput, match="NaN"):
+            writer.generate(images * torch.nan, ASKED)
+
+
+# DeepDR-LLM is a language model with adapters of its own, and nothing else; test_deepdr_llm.py asks the same of them.
+@pytest.mark.parametrize("generator_name", [n for n in GENERATE if n != "deepdr_llm.test"], indirect=True)
+def test_adapters_sit_on_the_language_part_merge_and_know_their_base(generator_name, writer, tmp_path):
+    images = _shown(generator_name)
+    writer.save(tmp_path / "base")
+    add_lora(writer, rank=2, targets=LANGUAGE_TARGETS)
+    trained = [n for n, p in writer.named_parameters() if p.requires_grad]
+    assert trained
+    assert all(("language_model" in n or "text_decoder" in n) and ".lora_" in n for n in trained)
+    assert not any("vision" in n or "tower" in n or "qformer" in n for n in trained)
+    losses = _learn(writer, images, 3, 1e-2)
+    assert losses[0] > losses[2]
+    words = writer.read(images, CHATS)
+    with torch.no_grad():
+        adapted = writer.eval().token_logits(images, words)
+        save_lora(tmp_path / "a.safetensors", writer)
+        with pytest.raises(InvalidInput, match="adapters"):
+            writer.save(tmp_path / "whole")
+        merged = merge_lora(writer).token_logits(images, words)
+        assert float((merged - adapted).abs().max()) <= 1e-5
+        again = load_lora(tmp_path / "a.safetensors", models.create(generator_name, weights=tmp_path / "base"))
+        torch.testing.assert_close(again.eval().token_logits(images, words), adapted, rtol=0, atol=1e-6)
+        # They fit neither other weights of the same shape nor those they were merged into.
+        for other in (models.create(generator_name), merge_lora(again)):
+            with pytest.raises(IncompatibleWeights, match="trained on another model"):
+                load_lora(tmp_path / "a.safetensors", other)
