@@ -43,7 +43,8 @@ def test_a_folder_with_code_is_refused_and_the_code_does_not_run(folder, tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_needed_memory_is_said_before_loading(folder, monkeypatch):
+def test_the_needed_memory_is_said_before_loading(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("FUNDUSION_HOME", str(tmp_path / "home"))
     state = load_state(folder / "model.safetensors")
     count = sum(v.numel() for v in state.values())
     assert weight_bytes(folder, torch.float32) == 4 * count
@@ -55,9 +56,9 @@ def test_the_needed_memory_is_said_before_loading(folder, monkeypatch):
     assert caught.value.code == "memory.weights"
     # A model of the hub is refused before it is fetched: its card knows the number of its weights.
     with pytest.raises(ExhaustedResource, match=r"llava-1\.5-7b-hf' need 14\.1 GB"):
-        models.create("llava.v1_5_7b")
+        models.create("llava.v1_5_7b", weights="published")
     with pytest.raises(ExhaustedResource, match=r"need 28\.3 GB"):
-        models.create("llava.v1_5_7b", dtype="float32")
+        models.create("llava.v1_5_7b", weights="published", dtype="float32")
 
 
 def test_free_memory_is_known_or_nothing_is_refused(monkeypatch):
@@ -113,3 +114,48 @@ def test_precision_is_asked_by_name_and_a_digest_can_be_pinned(made):
     assert models.create("llava.test", weights=made, sha256=found["sha256"]).weights_record["digest_verified"]
     with pytest.raises(IncompatibleWeights, match="wanted"):
         models.create("llava.test", weights=made, sha256="0" * 64)
+
+
+def test_nothing_is_fetched_unasked_and_a_copy_in_the_weights_folder_is_used(made, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    def fetch(*a, **k):
+        raise OSError("no network\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setenv("FUNDUSION_HOME", str(tmp_path))
+    monkeypatch.setattr(hub_folder, "free_bytes", lambda: None)
+    for name in ("blip.captioning_base", "blip2.opt_2_7b", "instructblip.vicuna_7b", "llava.v1_5_7b", "qwen2_5_vl.7b"):
+        with pytest.raises(InvalidInput, match=r'has to be given its weights.*"published" fetches hub:'):
+            models.create(name)
+        with pytest.raises(IncompatibleWeights, match="could not be fetched: no network") as caught:
+            models.create(name, weights="published")
+        assert caught.value.code == "model.not_found"
+    shutil.copytree(made, tmp_path / "weights" / "owner--name")
+    found = models.create("llava.test", weights="hub:owner/name")
+    assert found.weights_record["source"] == "hub:owner/name"
+    for wrong in ("hub:owner", "hub:/name", "hub:owner/name/file"):
+        with pytest.raises(InvalidInput, match="no hub id"):
+            models.create("llava.test", weights=wrong)
+
+
+def test_weights_in_several_files_are_counted_by_their_index(made, tmp_path):
+    from fundusion.layers.hub_folder import shards
+
+    folder = shutil.copytree(made, tmp_path / "copy")
+    state = load_state(folder / "model.safetensors")
+    whole, names = weight_bytes(folder, torch.float32), sorted(state)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, own in parts.items():
+        save_state(folder / file, {k: state[k] for k in own}, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {k: f for f, own in parts.items() for k in own}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    assert [f.name for f in shards(folder)] == ["a.safetensors", "b.safetensors"]
+    assert weight_bytes(folder, torch.float32) == whole
+    (folder / "model.safetensors").unlink()
+    torch.testing.assert_close(
+        models.create("llava.test", weights=folder).state_dict(), models.create("llava.test", weights=made).state_dict()
+    )
+    (folder / "b.safetensors").unlink()
+    with pytest.raises(IncompatibleWeights, match=r"'b\.safetensors' is missing"):
+        models.create("llava.test", weights=folder)

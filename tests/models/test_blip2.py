@@ -1,4 +1,4 @@
-"""BLIP-2: the answer alone comes back, queries stay exact in half precision, models with an encoder are named."""
+"""BLIP-2: the answer alone comes back, fresh queries are not all the same, models with an encoder are named."""
 
 import pytest
 import torch
@@ -27,6 +27,15 @@ def test_the_library_gives_back_the_prompt_and_we_do_not(model):
     assert torch.equal(whole[:, : words.ids.shape[1]], words.ids)
     said = [model._tokenizer.decode(row[words.ids.shape[1] :].tolist(), skip_special_tokens=True) for row in whole]
     assert model.generate(IMAGES, ASKED, max_tokens=4) == [s.strip() for s in said]
+
+
+@torch.no_grad()
+def test_fresh_queries_differ(model):
+    # The library starts all at zero: they would see the same, get the same gradient and stay one query forever.
+    seen = model.body.get_image_features(IMAGES, return_dict=True).pooler_output
+    assert seen.shape[1] == 4
+    assert float((seen[:, 0] - seen[:, 1]).abs().max()) > 1e-4
+    assert float(models.create("instructblip.test").body.query_tokens.std()) > 0.01
 
 
 def test_queries_stand_before_the_start_token(model):

@@ -129,5 +129,5 @@ def test_pictures_are_refused_and_weights_are_needed():
     assert model.decoding == Decoding(temperature=0.2, top_k=40, top_p=0.9, repetition_penalty=1.1)
     with pytest.raises(InvalidInput, match="findings, not pictures"):
         model.generate(torch.zeros(1, 3, 64, 64), ASKED)
-    with pytest.raises(InvalidInput, match="needs the weights of a LLaMA"):
+    with pytest.raises(InvalidInput, match=r"has to be given its weights.*folder of a LLaMA"):
         models.create("deepdr_llm.llama")

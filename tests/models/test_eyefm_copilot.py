@@ -6,7 +6,8 @@ import torch
 from fundusion.core.errors import InvalidInput
 from fundusion.core.interfaces import Turn
 from fundusion.core.registry import models
-from fundusion.models.eyefm_copilot import projector_only, splice
+from fundusion.layers.trained_parts import train_parts
+from fundusion.models.eyefm_copilot import splice
 
 ASKED = [[Turn(role="user", text="what is seen?")], [Turn(role="user", text="eye")]]
 
@@ -85,12 +86,12 @@ def test_kinds_are_checked_and_the_same_pictures_are_needed_twice(model):
     words = model.read(_pair(), ASKED, answers=False)
     with pytest.raises(InvalidInput, match="64 places for the 32 tokens"):
         model.token_logits({"cfp": _pair()["cfp"]}, words)
-    with pytest.raises(InvalidInput, match="needs the weights of a LLaMA"):
+    with pytest.raises(InvalidInput, match=r"has to be given its weights.*folder of a LLaMA"):
         models.create("eyefm_copilot.llama")
 
 
 def test_training_moves_the_projector_alone(model):
-    trained = projector_only(model)
+    trained = train_parts(model, ("projector",))
     assert {id(p) for p in model.parameters() if p.requires_grad} == {id(p) for p in trained}
     chat = [[*ASKED[0], Turn(role="assistant", text="drusen")]]
     from fundusion.objectives.instruction import answers

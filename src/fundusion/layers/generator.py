@@ -152,8 +152,11 @@ class ChatModel(nn.Module):
         return self.body(**self._feed.inputs(pictures, words)).logits.float()
 
     def _as_body(self, pictures: Pictures) -> Pictures:
-        sample = next(self.body.parameters())
-        return replace(pictures, images={m: x.to(sample.device, sample.dtype) for m, x in pictures.images.items()})
+        # Some libraries keep a few weights exact in a model of half precision; pictures go to the others.
+        kinds = {p.dtype for p in self.body.parameters()}
+        dtype = torch.bfloat16 if torch.bfloat16 in kinds else torch.float32
+        device = next(self.body.parameters()).device
+        return replace(pictures, images={m: x.to(device, dtype) for m, x in pictures.images.items()})
 
     @torch.no_grad()
     def generate(

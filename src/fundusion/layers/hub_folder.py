@@ -16,6 +16,7 @@ from torch import nn
 from ..core.durable import write_bytes
 from ..core.errors import ExhaustedResource, IncompatibleWeights, InvalidInput, require
 from ..core.registry import Card, is_non_commercial
+from .checkpoints import weights_folder
 from .text_tower import has_tokenizer, read_tokenizer
 from .weights import MAX_HEADER_BYTES, digest
 
@@ -39,22 +40,28 @@ def dtype_of(name: str) -> torch.dtype:
 
 
 def open_folder(
-    class_name: str, source: str | Path, *, card: Card, dtype: str = "float32"
+    class_name: str, source: str | Path | None, *, card: Card, dtype: str = "float32"
 ) -> tuple[nn.Module, Any, dict[str, Any]]:
     """Return the model of a folder, its tokenizer, and the record of its weights.
 
     Args:
         class_name: Of transformers, such as "LlavaForConditionalGeneration".
-        source: A folder, "hub:owner/name", or "published" for what the card names.
+        source: A folder, "hub:owner/name", or "published" for what the card names; only the last two may download.
         card: Of the model: where its weights are, their licence, and in `facts["parameters_m"]` how many there are.
         dtype: "float32" or "bfloat16"; that of the file does not matter.
 
     Raises:
-        InvalidInput: No folder, or one with code (`model.code`).
+        InvalidInput: Nothing or no folder is given, or one with code (`model.code`).
         IncompatibleWeights: Another model, a tensor is missing or has another shape, or there are no safetensors.
         ExhaustedResource: Not enough memory for the weights; says how much is needed.
     """
     wanted = dtype_of(dtype)
+    if source is None:
+        raise InvalidInput(
+            f"{card.title} has to be given its weights; fresh ones of this size answer nothing.",
+            code="model.not_found",
+            hint=card.obtain or f'weights="published" fetches {card.weights}; or give its folder.',
+        )
     folder = _local(source, card, wanted)
     settings = check_folder(folder)
     maker = getattr(require("transformers", extra="text"), class_name)
@@ -79,10 +86,7 @@ def _local(source: str | Path, card: Card, dtype: torch.dtype) -> Path:
         if not name:
             raise InvalidInput("this model has no published weights.", code="model.not_found", hint=card.obtain)
     if name.startswith("hub:"):
-        millions = float(card.facts.get("parameters_m", 0))
-        check_memory(int(millions * 1e6) * dtype.itemsize, name)
-        hub = require("huggingface_hub", extra="text")
-        return Path(hub.snapshot_download(name[4:], allow_patterns=_FETCHED))
+        return _fetched(name, card, dtype)
     folder = Path(name)
     if not folder.is_dir():
         raise InvalidInput(
@@ -91,6 +95,38 @@ def _local(source: str | Path, card: Card, dtype: torch.dtype) -> Path:
             hint="Give a folder as it was downloaded, or hub:owner/name.",
         )
     return folder
+
+
+def _fetched(name: str, card: Card, dtype: torch.dtype) -> Path:
+    """Return the local copy of a repository of the hub; it is fetched once, after a look at the memory."""
+    owner, _, own = name[4:].partition("/")
+    if not owner or not own or "/" in own:
+        raise InvalidInput(f"{name!r} is no hub id.", code="model.not_found", hint="Write hub:owner/name.")
+    folder = weights_folder() / f"{owner}--{own}"
+    if (folder / "config.json").is_file() and shards(folder) and all(f.is_file() for f in shards(folder)):
+        return folder
+    if name == card.weights:
+        check_memory(int(float(card.facts.get("parameters_m", 0)) * 1e6) * dtype.itemsize, name)
+    hub = require("huggingface_hub", extra="text")
+    try:
+        return Path(hub.snapshot_download(name[4:], allow_patterns=_FETCHED, local_dir=folder))
+    except Exception as error:
+        # The hub client has some twenty kinds of errors (offline, gated, absent); each means the same to a user.
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise IncompatibleWeights(
+            f"{name!r} could not be fetched: {reason}",
+            code="model.not_found",
+            hint=f"A copy put at {folder.name} in the weights folder is used.",
+        ) from error
+
+
+def shards(folder: Path) -> list[Path]:
+    """Return the files that hold the tensors of a folder: those of its index, or all there are."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = {str(n) for n in json.loads(index.read_text("utf-8"))["weight_map"].values()}
+        return sorted(folder / Path(n).name for n in names)
+    return sorted(folder.glob("*.safetensors"))
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -119,7 +155,11 @@ def check_folder(folder: Path) -> dict[str, Any]:
         )
     if not settings:
         raise InvalidInput(f"no config.json in {folder.name!r}.", code="model.not_found")
-    if not any(folder.glob("*.safetensors")):
+    files = shards(folder)
+    lost = [f.name for f in files if not f.is_file()]
+    if lost:
+        raise IncompatibleWeights(f"{lost[0]!r} is missing in {folder.name!r}.", hint="The download is not complete.")
+    if not files:
         raise IncompatibleWeights(
             f"no safetensors in {folder.name!r}.",
             code="model.unsafe_format",
@@ -131,7 +171,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
 def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
     """Return the bytes the tensors of a folder take in some precision, from the headers alone."""
     total = 0
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in shards(folder):
         with file.open("rb") as stream:
             start = stream.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1
@@ -195,8 +235,8 @@ def _load(maker: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
 
 
 def _record(source: str | Path, folder: Path, body: nn.Module, card: Card) -> dict[str, Any]:
-    files = sorted(folder.glob("*.safetensors"))
-    digests = [digest(f) for f in files]
+    # Adapters and encoders that a family keeps beside the weights are part of the model too.
+    digests = [digest(f) for f in sorted({*shards(folder), *folder.glob("*.safetensors")})]
     whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     licence = card.weight_license or "not stated"
     name = str(source)

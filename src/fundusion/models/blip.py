@@ -87,7 +87,7 @@ def _card(title: str, size: int, repository: str = "", parameters: float = 0.0) 
 
 
 def _register(name: str, card: Card) -> None:
-    def build(*, weights: str | Path = "published", dtype: str = "float32") -> ChatModel:
+    def build(*, weights: str | Path | None = None, dtype: str = "float32") -> ChatModel:
         body, tokenizer, record = open_folder("BlipForConditionalGeneration", weights, card=card, dtype=dtype)
         model = _model(body, tokenizer)
         model.weights_record = record

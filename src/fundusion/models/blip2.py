@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ..core.errors import IncompatibleWeights, require
 from ..core.registry import Card, ImageInput, models
 from ..layers.chat import PLAIN
@@ -53,7 +55,7 @@ _OPT = _card("BLIP-2 with OPT-2.7B", 224, "Salesforce/blip2-opt-2.7b", 3745.0)
 _TEST = _card("BLIP-2, smallest", 64)
 
 
-def _open(weights: str | Path, card: Card, dtype: str) -> ChatModel:
+def _open(weights: str | Path | None, card: Card, dtype: str) -> ChatModel:
     body, tokenizer, record = open_folder(_CLASS, weights, card=card, dtype=dtype)
     model = _model(body, tokenizer)
     model.weights_record = record
@@ -61,7 +63,7 @@ def _open(weights: str | Path, card: Card, dtype: str) -> ChatModel:
 
 
 @models.register("blip2.opt_2_7b", _OPT)
-def opt_2_7b(*, weights: str | Path = "published", dtype: str = "bfloat16") -> ChatModel:
+def opt_2_7b(*, weights: str | Path | None = None, dtype: str = "bfloat16") -> ChatModel:
     """Return BLIP-2 with a language model that only decodes, from a folder, the hub, or what its card names."""
     return _open(weights, _OPT, dtype)
 
@@ -84,4 +86,7 @@ def test(*, weights: str | Path | None = None, dtype: str = "float32") -> ChatMo
                      "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "dropout": 0.0, "init_std": 0.02},
         num_query_tokens=4, image_token_index=words.convert_tokens_to_ids("<image>"), initializer_range=0.02,
     )  # fmt: skip
-    return _model(getattr(transformers, _CLASS)(config).eval(), words)
+    body = getattr(transformers, _CLASS)(config).eval()
+    # The library starts all queries at zero, so that they would never differ.
+    nn.init.normal_(body.query_tokens, std=0.02)
+    return _model(body, words)

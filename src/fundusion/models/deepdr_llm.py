@@ -243,9 +243,11 @@ def _card(title: str) -> Card:
 _LLAMA, _TEST = _card("DeepDR-LLM on LLaMA"), _card("DeepDR-LLM, smallest")
 
 
-def _open(weights: str | Path, card: Card, dtype: str, rank: int, *, alpha: float, adapter: Path | None) -> ChatModel:
+def _open(
+    weights: str | Path | None, card: Card, dtype: str, rank: int, *, alpha: float, adapter: Path | None
+) -> ChatModel:
     body, tokenizer, record = open_folder(_CLASS, weights, card=card, dtype=dtype)
-    beside = Path(weights) / _ADAPTER
+    beside = Path(tokenizer.name_or_path) / _ADAPTER
     model = _model(body, tokenizer, rank, alpha, adapter or (beside if beside.is_file() else None))
     model.weights_record = record
     return model.eval()
@@ -269,8 +271,6 @@ def llama(
         alpha: Of the adapters.
         dtype: "float32" or "bfloat16".
     """
-    if weights is None:
-        raise InvalidInput("DeepDR-LLM needs the weights of a LLaMA.", code="model.not_found", hint=_LLAMA.obtain)
     return _open(weights, _LLAMA, dtype, rank, alpha=alpha, adapter=None if adapter is None else Path(adapter))
 
 

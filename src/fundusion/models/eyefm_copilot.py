@@ -7,6 +7,7 @@ patches of the layer before the last without the global token, one linear projec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,13 +137,6 @@ class CopilotBody(nn.Module):
         write_json(Path(folder) / _SETTINGS, self.settings)
 
 
-def projector_only(model: ChatModel) -> list[nn.Parameter]:
-    """Freeze everything but the projector, as both stages of the released training do, and return what is trained."""
-    model.requires_grad_(False)
-    model.body.projector.requires_grad_(True)
-    return list(model.body.projector.parameters())
-
-
 class ManyKinds:
     """Pictures of several kinds in one prompt; a row names those it has.
 
@@ -217,17 +211,16 @@ def _card(title: str, size: int) -> Card:
 _LLAMA, _TEST = _card("EyeFM's copilot on LLaMA", 224), _card("EyeFM's copilot, smallest", 64)
 
 
-def _open(weights: str | Path, card: Card, dtype: str, settings: Mapping[str, Any] | None) -> ChatModel:
-    import json
-
+def _open(weights: str | Path | None, card: Card, dtype: str, settings: Mapping[str, Any] | None) -> ChatModel:
     body, tokenizer, record = open_folder(_CLASS, weights, card=card, dtype=dtype)
-    own = Path(weights) / _SETTINGS
+    folder = Path(tokenizer.name_or_path)
+    own = folder / _SETTINGS
     told = json.loads(own.read_text("utf-8")) if own.is_file() else settings
     if told is None:
-        raise InvalidInput(f"no {_SETTINGS} in {Path(weights).name!r}.", code="model.not_found")
+        raise InvalidInput(f"no {_SETTINGS} in {folder.name!r}.", code="model.not_found")
     model = _model(body, tokenizer, told)
     if own.is_file():
-        vision = load_state(Path(weights) / _VISION)
+        vision = load_state(folder / _VISION)
         fit_state(model.body, vision, allow_missing=("language_model.",))
     model.weights_record = record
     return model
@@ -251,8 +244,6 @@ def llama(
         modalities: Kinds of pictures, in the order of their tokens.
         dtype: "float32" or "bfloat16".
     """
-    if weights is None:
-        raise InvalidInput("the copilot needs the weights of a LLaMA.", code="model.not_found", hint=_LLAMA.obtain)
     model = _open(weights, _LLAMA, dtype, {"tower": tower, "modalities": list(modalities)})
     if tower_weights:
         loaded = models.create(tower, modalities=tuple(modalities), weights=tower_weights)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import IncompatibleWeights, require
 from ..core.interfaces import Turn
@@ -86,7 +86,7 @@ _VICUNA = _card("InstructBLIP with Vicuna-7B", 224, "Salesforce/instructblip-vic
 _TEST = _card("InstructBLIP, smallest", 64)
 
 
-def _open(weights: str | Path, card: Card, dtype: str, tokenizer: str | None) -> ChatModel:
+def _open(weights: str | Path | None, card: Card, dtype: str, tokenizer: str | None) -> ChatModel:
     body, words, record = open_folder(_CLASS, weights, card=card, dtype=dtype)
     beside = Path(words.name_or_path) / _QUERIES
     model = _model(body, words, read_tokenizer(tokenizer or beside))
@@ -96,7 +96,7 @@ def _open(weights: str | Path, card: Card, dtype: str, tokenizer: str | None) ->
 
 @models.register("instructblip.vicuna_7b", _VICUNA)
 def vicuna_7b(
-    *, weights: str | Path = "published", dtype: str = "bfloat16", query_tokenizer: str | None = None
+    *, weights: str | Path | None = None, dtype: str = "bfloat16", query_tokenizer: str | None = None
 ) -> ChatModel:
     """Return InstructBLIP with a language model that only decodes; the tokenizer of the queries lies in its folder."""
     return _open(weights, _VICUNA, dtype, query_tokenizer)
@@ -118,4 +118,7 @@ def test(*, weights: str | Path | None = None, dtype: str = "float32") -> ChatMo
         text_config={**TINY_LLAMA, "vocab_size": len(words)}, num_query_tokens=4,
         image_token_index=words.convert_tokens_to_ids("<image>"), initializer_range=0.02,
     )  # fmt: skip
-    return _model(getattr(transformers, _CLASS)(config).eval(), words, letter_chat_tokenizer())
+    body = getattr(transformers, _CLASS)(config).eval()
+    # The library starts all queries at zero, so that they would never differ.
+    nn.init.normal_(body.query_tokens, std=0.02)
+    return _model(body, words, letter_chat_tokenizer())

@@ -47,7 +47,7 @@ def _card(title: str, size: int, repository: str = "", parameters: float = 0.0) 
     )
 
 
-def _open(weights: str | Path, card: Card, dtype: str) -> ChatModel:
+def _open(weights: str | Path | None, card: Card, dtype: str) -> ChatModel:
     body, tokenizer, record = open_folder(_CLASS, weights, card=card, dtype=dtype)
     model = _model(body, tokenizer)
     model.weights_record = record
@@ -55,7 +55,7 @@ def _open(weights: str | Path, card: Card, dtype: str) -> ChatModel:
 
 
 def _register(name: str, card: Card) -> None:
-    def build(*, weights: str | Path = "published", dtype: str = "bfloat16") -> ChatModel:
+    def build(*, weights: str | Path | None = None, dtype: str = "bfloat16") -> ChatModel:
         return _open(weights, card, dtype)
 
     build.__doc__ = "Return LLaVA-1.5 from a folder, the hub, or what its card names."
