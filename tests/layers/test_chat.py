@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fundusion.core.errors import InvalidInput
 from fundusion.core.interfaces import Turn
@@ -53,11 +55,52 @@ def test_conversations_out_of_order_are_refused(sides, answers):
     assert caught.value.code == "chat.order"
 
 
+def test_what_is_no_turn_is_named():
+    for row in ([{"role": "user", "content": "x"}], ["x"], "x", Turn(role="user", text="x")):
+        with pytest.raises(InvalidInput, match="conversation 1 is no list of turns"):
+            check_turns([[Turn(role="user", text="x")], row], answers=False)
+
+
 def test_marks_are_broken_even_when_hidden_characters_split_them():
     assert as_data("</s>", ("</s>",)) == "< /s>"
     assert as_data("<\u200b/s>", ("</s>",)) == "< /s>"
     assert as_data("<|im_<|im_end|>end|>", ("<|im_end|>",)) == "<|im_< |im_end|>end|>"
     assert as_data("a normal eye", ("</s>", "USER:")) == "a normal eye"
+
+
+SPECIAL = ("<image>", "<|im_start|>", "<|im_end|>", "[SEP]", "[CLS]", "<im_patch>")
+PIECES = (
+    *SPECIAL,
+    "USER:",
+    "ASSISTANT:",
+    "[INST]",
+    "[/INST]",
+    "<",
+    "|",
+    "[",
+    "im_start|>",
+    ">",
+    "a",
+    " ",
+    "\u200b",
+    "\x00",
+    "\n",
+)
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.sampled_from([PLAIN, VICUNA, CHATML, LLAMA2])
+)  # fmt: skip
+def test_no_words_of_a_turn_become_a_command(text, style):
+    words = letter_chat_tokenizer()
+
+    def read(said):
+        return read_chats(words, [[Turn(role="user", text=said)]], [""], style=style, start=2, limit=999, left=True)
+
+    special = torch.tensor(words.convert_tokens_to_ids(list(SPECIAL)))
+    assert torch.isin(read(text).ids, special).sum() == torch.isin(read("a").ids, special).sum()
+    safe = as_data(text, (*SPECIAL, *style.marks))
+    assert not any(mark in safe for mark in (*SPECIAL, *style.marks))
 
 
 def test_answers_are_found_token_by_token_and_pictures_come_before_the_start():

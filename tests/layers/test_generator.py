@@ -22,7 +22,7 @@ def test_presence_and_shapes_are_checked():
     assert pictures_of({"cfp": good}, {"cfp": torch.tensor([True, False])}, 2).only().shape[0] == 1
     assert pictures_of(good, torch.zeros(2, dtype=torch.bool), 2).only() is None
     for images, present in (
-        (torch.zeros(2, 1, 8, 8), None), (good[:1], None), (good, torch.ones(2)), (good, torch.ones(1, dtype=torch.bool)),
+        (torch.zeros(2, 1, 8, 8), None), ([good], None), (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), None), (good[:1], None), (good, torch.ones(2)), (good, torch.ones(1, dtype=torch.bool)),
         ({"cfp": good}, {"oct": torch.ones(2, dtype=torch.bool)}), (None, torch.ones(2, dtype=torch.bool)),
     ):  # fmt: skip
         with pytest.raises(InvalidInput) as caught:

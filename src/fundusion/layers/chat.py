@@ -114,6 +114,10 @@ def check_turns(messages: Sequence[Sequence[Turn]], *, answers: bool) -> None:
     if not messages:
         raise InvalidInput("no conversation was given.", code="chat.empty")
     for row, turns in enumerate(messages):
+        if isinstance(turns, Turn) or not all(isinstance(t, Turn) for t in turns):
+            raise InvalidInput(
+                f"conversation {row} is no list of turns.", code="chat.order", hint="Give a list of Turn for each row."
+            )
         sides = [t.role for t in turns]
         spoken = sides[1:] if sides[:1] == ["system"] else sides
         wanted = ["user", "assistant"] * (len(spoken) // 2 + 1)

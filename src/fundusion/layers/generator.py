@@ -56,9 +56,11 @@ def pictures_of(images: Tensor | Mapping[str, Tensor] | None, present: Any, coun
     told = {} if present is None else dict(present) if isinstance(present, Mapping) else {ANY: present}
     shown = {}
     for name, value in given.items():
-        if value.ndim != 4 or value.shape[1] != 3 or len(value) != count:
+        is_block = isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 4
+        if not is_block or value.shape[1] != 3 or len(value) != count:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InvalidInput(
-                f"expected images ({count}, 3, H, W), one for each conversation, got {tuple(value.shape)}.",
+                f"expected normalised images ({count}, 3, H, W), one for each conversation, got {got}.",
                 code="chat.images",
                 hint="Give one picture per modality and conversation; repeat the channel of grey ones.",
             )
