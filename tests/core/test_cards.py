@@ -35,6 +35,8 @@ def test_every_card_says_what_a_user_needs(name):
         assert rows[key]
     if "encode" in card.roles:
         assert "px" in rows["input"]
+    if "generate" in card.roles and card.modalities != {"text", "table"}:
+        assert "px" in rows["input"]
     # Whoever names published weights also names their licence.
     assert card.weights is None or card.weight_license
 

@@ -13,6 +13,7 @@ IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
 TEXT = [n for n in SMALLEST if "encode_text" in models.card(n).roles]
 SEGMENT = [n for n in SMALLEST if "segment" in models.card(n).roles]
 TABLE = [n for n in SMALLEST if "encode_table" in models.card(n).roles]
+GENERATE = [n for n in SMALLEST if "generate" in models.card(n).roles]
 ALIGN = [n for n in SMALLEST if "align" in models.card(n).roles]
 MEASURE = [n for n in SMALLEST if "measure" in models.card(n).roles]
 SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, "sex": "female", "hba1c": 5.5}])
@@ -21,7 +22,7 @@ SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, 
 def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
     families = {n.partition(".")[0] for n in models.names()}
     assert {n.partition(".")[0] for n in SMALLEST} == families
-    assert {*IMAGE, *TEXT, *TABLE, *MEASURE, *SEGMENT} == set(SMALLEST)
+    assert {*IMAGE, *TEXT, *TABLE, *MEASURE, *SEGMENT, *GENERATE} == set(SMALLEST)
     assert all(models.card(n).paper and models.card(n).title for n in models.names())
 
 
@@ -155,4 +156,4 @@ def test_tables(table_encoder):
     )
     assert not torch.allclose(known.pooled[0], f.pooled[0])
 
-    assert {*IMAGE, *TEXT, *TABLE, *MEASURE, *SEGMENT} == set(SMALLEST)
+    assert {*IMAGE, *TEXT, *TABLE, *MEASURE, *SEGMENT, *GENERATE} == set(SMALLEST)

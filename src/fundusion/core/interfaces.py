@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from .errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,6 +102,64 @@ class Prompts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one side says in a conversation.
+
+    Args:
+        role: "system" (first turn only), "user" or "assistant".
+        text: Words; never read as a command of the format, whatever marks they hold.
+    """
+
+    role: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant"):
+            raise InvalidInput(f"a turn is of system, user or assistant, got {self.role!r}.", code="chat.role")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """Conversations as token ids, the marks of the format and the places of pictures included.
+
+    Args:
+        ids: int64 `(B, T)`.
+        mask: bool `(B, T)`, True at real tokens.
+        answer: bool `(B, T)`, True at tokens of the assistant, the one that ends an answer included; never at padding.
+        extras: What else a model reads, by its own names, such as the instruction of a Q-Former.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    answer: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How the next token is chosen.
+
+    Args:
+        temperature: 0 takes the likeliest; above, tokens are drawn.
+        top_k: Only the k likeliest are drawn from; 0 is all.
+        top_p: Only the likeliest that make up this share are drawn from.
+        repetition_penalty: Above 1, tokens that were said become less likely.
+        beams: Answers followed at a time; above 1 only with temperature 0.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    beams: int = 1
+
+    def __post_init__(self) -> None:
+        good = self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.repetition_penalty > 0
+        if not good or self.beams < 1 or (self.beams > 1 and self.temperature > 0):
+            raise InvalidInput(f"tokens cannot be chosen by {self}.", code="config.decoding")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A scalar to minimise and its weighted parts, which sum to it."""
 
@@ -176,6 +236,35 @@ class Segmenter(Protocol):
     """Reads images `(B, C, H, W)` and, when it can be prompted, where to look; returns logits `(B, K, H, W)`."""
 
     def segment(self, images: Tensor, prompts: Prompts | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Answers conversations in words, with pictures before it or without.
+
+    Images are `(B, 3, H, W)`, or a mapping of modality to them, or None. `present` says which row has its picture, bool `(B,)` or by
+    modality; None: every row has every picture given. One list of turns per row. Token ids come from `read`, whose answers are marked,
+    so that one loss trains every generator. The logits `(B, T, V)` at place t are those of the token at t + 1. The same seed gives the
+    same words.
+    """
+
+    def read(
+        self, images: Any, messages: Sequence[Sequence[Turn]], *, answers: bool = True, present: Any = None
+    ) -> Words: ...
+
+    def token_logits(self, images: Any, words: Words, *, present: Any = None) -> Tensor: ...
+
+    def generate(
+        self,
+        images: Any,
+        messages: Sequence[Sequence[Turn]],
+        *,
+        max_tokens: int = 128,
+        decoding: Decoding | None = None,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        present: Any = None,
+    ) -> list[str]: ...
 
 
 @runtime_checkable
