@@ -14,16 +14,16 @@ _ENGLISH_PHRASES = (
     "was not measured", "is not excluded", "no sign of", "no signs of", "no evidence of", "not provided", "not available",
     "was not provided", "is not seen", "are not seen", "not detected",
 )  # fmt: skip
-_ENGLISH = """
-a an the this that it its in on of at to for from with and or but as by is are was were be been has have there here
-sign signs feature features finding findings evidence change changes appearance suggest suggests suggesting suggestive consistent
-show shows showing shown see seen reveals demonstrates present detected identified noted found observed no without absent
-probability probabilities chance estimated estimate model according about approximately with
-possible possibly probable likely suspected suspicion uncertain may might questionable
-picture image images photograph photographs photo fundus retina retinal colour color eye patient examination
-icdr grade graded grading level severity value measured measures measurement ratio also additionally further overall
-gradable quality good read assessed analysed analyzed automated screening result results
-""".split()
+_ENGLISH = " ".join((
+    "a an the this that it its in on of at to for from with and or but as by is are was were be been has have there here",
+    "sign signs feature features finding findings evidence change changes appearance suggest suggests suggesting suggestive consistent",
+    "show shows showing shown see seen reveals demonstrates present detected identified noted found observed no without absent",
+    "probability probabilities chance estimated estimate model according about approximately with",
+    "possible possibly probable likely suspected suspicion uncertain may might questionable",
+    "picture image images photograph photographs photo fundus retina retinal colour color eye patient examination",
+    "icdr grade graded grading level severity value measured measures measurement ratio also additionally further overall",
+    "gradable quality good read assessed analysed analyzed automated screening result results",
+))  # fmt: skip
 _CHINESE = (
     "不能排除", "不排除", "未见", "可见", "未发现", "发现", "检出", "未检出", "征象", "迹象", "表现", "改变", "提示", "显示", "存在", "可疑", "疑似", "可能", "可能为",
     "考虑", "概率", "约为", "约", "为", "是", "有", "无", "的", "和", "及", "与", "或", "并", "且", "亦", "均", "但", "该", "此", "本", "患者", "眼底", "彩色", "照片", "图像",
@@ -34,7 +34,7 @@ _CHINESE = (
 SEVERITY = ("mild", "moderate", "severe", "apparent", "轻度", "中度", "重度")
 
 _ALLOWED = re.compile(
-    r"\b(?:" + "|".join(re.escape(w) for w in sorted((*_ENGLISH_PHRASES, *set(_ENGLISH)), key=lambda w: (-len(w), w))) + r")\b"
+    r"\b(?:" + "|".join(re.escape(w) for w in sorted((*_ENGLISH_PHRASES, *set(_ENGLISH.split())), key=lambda w: (-len(w), w))) + r")\b"
     "|" + "|".join(sorted(_CHINESE, key=lambda w: (-len(w), w))),
     re.IGNORECASE | re.ASCII,
 )  # fmt: skip
