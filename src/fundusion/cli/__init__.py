@@ -14,6 +14,7 @@ from .datasets import app as datasets_app
 from .knowledge import knowledge
 from .label import label
 from .models import convert_weights, models
+from .narrative import ask, describe, recommend
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for verb in (
     analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
+    describe, ask, recommend,
 ):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)

@@ -138,7 +138,8 @@ def answer_question(question: str, facts: Facts, *, language: str | None = None)
         >>> fact = Fact(code="glaucoma", status="uncertain", probability=0.31, evidence=("disease/glaucoma",))
         >>> answer_question("Is there glaucoma?", Facts(findings=(fact,))).value
         'uncertain'
-        >>> answer_question("右眼有黄斑裂孔吗？", Facts(findings=(fact,))).value
+        >>> answer_question("有黄斑裂孔吗？", Facts(findings=(fact,))).value
+        'not assessed'
     """
     plain, language = check_question(question, language)
     if instruction_start(plain) is not None:
