@@ -208,7 +208,9 @@ def _grade(facts: Facts, language: str) -> Iterator[Sentence]:
 def _absent(absent: Sequence[Fact], facts: Facts, language: str) -> Iterator[Sentence]:
     if not absent:
         return
-    names = [title_of(f.code, language) for f in absent]
+    # Without retinopathy there is none to refer for; saying both would only be longer.
+    none = any(f.code == DIABETIC for f in absent)
+    names = [title_of(f.code, language) for f in absent if not (none and f.code == REFERABLE)]
     if language == "en":
         text = f"No sign of {_listed(names, language, last='or')}{_where(facts)}."
     else:
