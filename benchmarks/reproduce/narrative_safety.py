@@ -206,7 +206,7 @@ def _draft(generator: np.random.Generator, language: str, kind: str) -> dict[str
     grade = facts.grade
     if grade is not None:
         words = GRADE_NAMES[language][int(grade.label)]
-        true.append(f"ICDR grade {grade.label}: {words}" if language == "en" else f"ICDR分级为{grade.label}级，{words}")
+        true.append(f"ICDR grade {grade.label}, {words}" if language == "en" else f"ICDR分级为{grade.label}级，{words}")
     ratio = facts.measurements[0].value
     true.append(f"The cup-to-disc ratio is {ratio}" if language == "en" else f"杯盘比为{ratio}")
     bad = [_CORRUPTIONS[kind](generator, plain, facts, language) for _ in range(1 + int(generator.integers(2)))]

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.results import Measurement
+from ..core.results import Measurement, StudyResult
+from ..report.compose import Row
 from ..report.findings import percent
-from .facts import Fact, Facts
+from .facts import Fact, Facts, facts_of
 from .names import (
     DIABETIC,
     EYE_NAMES,
     GRADE_NAMES,
+    LANGUAGES,
     REFERABLE,
     check_language,
     measurement_name,
@@ -106,6 +108,29 @@ def write_narrative(facts: Facts, *, language: str = "en") -> Narrative:
     return Narrative(language=language, sentences=tuple(sentences))
 
 
+def narrative_rows(result: StudyResult) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+    """Return the narrative of a result in every language, as a report page shows it: sentence, and its evidence.
+
+    Example:
+        >>> result = StudyResult(study_id="a", patient_id=None, laterality=None, status="rejected", code="quality.dark")
+        >>> narrative_rows(result)[0][1][0].text
+        'quality.dark'
+    """
+    facts = facts_of(result)
+    return tuple(
+        (
+            language,
+            tuple(
+                Row(name=s.text, text=", ".join(s.evidence))
+                for s in write_narrative(facts, language=language).sentences
+                # The page ends with the same words.
+                if s.kind != "disclaimer"
+            ),
+        )
+        for language in LANGUAGES
+    )
+
+
 def finding_sentence(fact: Fact, facts: Facts, *, language: str) -> Sentence:
     """Return the sentence of one finding that is there or uncertain.
 
@@ -186,23 +211,26 @@ def _quality(facts: Facts, language: str) -> Iterator[Sentence]:
 
 
 def _grade(facts: Facts, language: str) -> Iterator[Sentence]:
-    grade = facts.grade
+    grade, there = facts.grade, facts.of(DIABETIC)
     if grade is None:
         return
+    evidence = grade.evidence
     words = GRADE_NAMES[language][int(grade.label)]
+    stated = grade.status == "present"
+    if grade.label == "0":
+        # Its words deny retinopathy as a whole: they stand only where nothing else leaves it open.
+        if not stated or (there is not None and there.status != "absent"):
+            words = ""
+        elif there is not None:
+            evidence = (*evidence, *there.evidence)
     chance = _chance(grade.probability, language)
     if language == "en":
-        lead = "ICDR grade" if grade.status == "present" else "Possible ICDR grade"
-        text = f"{lead} {grade.label} ({words}){_where(facts)}{chance}."
-        if grade.status != "present":
-            # "Possible grade 0 (no apparent ...)" reads as if something were said to be absent; the number says it alone.
-            shown = f" ({words})" if grade.label != "0" else ""
-            text = f"{lead} {grade.label}{shown}{_where(facts)}{chance}."
+        shown = f" ({words})" if words else ""
+        text = f"{'' if stated else 'Possible '}ICDR grade {grade.label}{shown}{_where(facts)}{chance}."
     else:
-        lead = "" if grade.status == "present" else "可能为"
-        shown = f"（{words}）" if grade.label != "0" or grade.status == "present" else ""
-        text = f"{_eye(facts, 'zh')}{lead}ICDR分级{grade.label}级{shown}{chance}。"
-    yield Sentence(text=text, evidence=grade.evidence, kind="grade")
+        shown = f"（{words}）" if words else ""
+        text = f"{_eye(facts, 'zh')}{'' if stated else '可能为'}ICDR分级{grade.label}级{shown}{chance}。"
+    yield Sentence(text=text, evidence=evidence, kind="grade")
 
 
 def _absent(absent: Sequence[Fact], facts: Facts, language: str) -> Iterator[Sentence]:
