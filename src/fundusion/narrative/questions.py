@@ -34,7 +34,7 @@ KINDS = ("modality", "laterality", "quality", "grade", "finding", "measurement",
 
 _TREATMENT = re.compile(
     r"\b(?:treat\w*|therap\w*|drugs?|dos(?:e|age|ing)|medicin\w*|medicat\w*|inject\w*|surger\w*|operat\w*|laser|prescri\w*|prognos\w*|cure|"
-    r"refer\w*|follow[- ]?up|when should)\b|治疗|用药|剂量|药|手术|注射|激光|预后|转诊|随访|复查|怎么办",
+    r"refer(?:ral|red|s)?|follow[- ]?up|when should)\b|治疗|用药|剂量|药|手术|注射|激光|预后|转诊|随访|复查|怎么办",
     re.IGNORECASE,
 )
 _MODALITY = re.compile(

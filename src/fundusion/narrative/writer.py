@@ -26,7 +26,8 @@ DISCLAIMER = {
     "en": "Not a medical device: for research and education only; every finding needs a clinician's eye.",
     "zh": "本结果不是医疗器械输出，仅供研究和教学；每一项均须由医生核实。",
 }
-UNITS = {"um": {"en": "µm", "zh": "微米"}, "mm": {"en": "mm", "zh": "毫米"}, "ratio": {"en": "", "zh": ""}}
+#: In words: the report reader takes the m of "µm." for an abbreviation, and two sentences for one.
+UNITS = {"um": {"en": "micrometres", "zh": "微米"}, "mm": {"en": "mm", "zh": "毫米"}, "ratio": {"en": "", "zh": ""}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
