@@ -20,7 +20,7 @@ def first(items, topic):
         ("0", (12, 24), "none", False),
         ("1", (6, 12), "none", False),
         ("2", (3, 6), "soon", True),
-        ("3", (0, 3), "prompt", True),
+        ("3", (0, 3), "urgent", True),
         ("4", (0, 1), "urgent", True),
     ],
 )
@@ -54,10 +54,17 @@ def test_what_is_missing_or_uncertain_is_not_determined(result_of):
     assert "macular oedema was not assessed" in first(items, "diabetic_macular_oedema").text
     assert first(items, "glaucoma").status == "not determined"
     assert first(items, "cataract").referral is True
-    assert "uncertain" in first(recommend(facts_of(result_of(sure=0.4))), "diabetic_retinopathy").text
+    unsure = facts_of(result_of(grade="1", sure=0.4, referable=0.1))
+    assert first(recommend(unsure), "diabetic_retinopathy").status == "not determined"
     refused = recommend(facts_of(result_of(status="rejected", code="quality.dark")), language="zh")
     assert [i.status for i in refused] == ["not determined"]
     assert urgency_of(refused) is None
+
+
+def test_an_uncertain_grade_is_referred_when_two_or_more_is_likely(result_of):
+    item = first(recommend(facts_of(result_of(sure=0.4))), "diabetic_retinopathy")
+    assert (item.referral, item.urgency, item.months) == (True, "soon", None)
+    assert item.evidence == ("dr_grade/referable diabetic retinopathy",)
 
 
 def test_the_most_urgent_stands_first_and_what_is_not_determined_last(result_of):

@@ -207,7 +207,8 @@ def _recommend(
         items = rules(facts_of(analysis.result), diabetes=known, setting=setting, language=language)
         rejected += _heading(analysis)
         for item in items:
-            say(f"  {item.text}" + (f"  [{', '.join((*item.evidence, *item.sources))}]"))
+            rests = (*item.evidence, *item.sources)
+            say(f"  {item.text}" + (f"  [{', '.join(rests)}]" if rests else ""))
             cited |= dict.fromkeys(item.sources)
         rows.append(
             {

@@ -28,7 +28,7 @@ _NUMBER = re.compile(
     r"(?:\s*(?P<unit>mmhg|µm|μm|um|micromet(?:re|er)s?|microns?|mm|kpa|logmar|letters|pixels|px|微米|毫米汞柱|毫米)(?![a-z]))?",
     re.IGNORECASE,
 )
-_UNITS = {"µm": "um", "μm": "um", "micron": "um", "microns": "um", "micrometre": "um", "micrometres": "um", "micrometer": "um", "micrometers": "um", "micrometres": "um", "微米": "um",
+_UNITS = {"µm": "um", "μm": "um", "micron": "um", "microns": "um", "micrometre": "um", "micrometres": "um", "micrometer": "um", "micrometers": "um", "微米": "um",
           "毫米": "mm", "毫米汞柱": "mmhg", "pixels": "px"}  # fmt: skip
 _PROBABILITY = re.compile(r"(?:probability|chance|概率)[^\d]{0,12}$", re.IGNORECASE)
 _GRADE_BEFORE = re.compile(r"(?:\bgrade|\blevel|分级|icdr)\s*(?:is|of|为|:)?\s*$", re.IGNORECASE)

@@ -18,7 +18,7 @@ from ..core.errors import InvalidInput
 from .facts import Facts
 from .names import DIABETIC, OTHER, REFERABLE, check_language, title_of
 
-URGENCIES = ("none", "routine", "soon", "prompt", "urgent")
+URGENCIES = ("none", "routine", "soon", "urgent")
 SETTINGS = ("high", "low")
 _MACULAR = ("diabetic_macular_oedema", "macular_oedema")
 
@@ -88,7 +88,7 @@ def recommend(
         >>> from .facts import GradeFact
         >>> (first, *_) = recommend(Facts(grade=GradeFact(label="3", status="present", probability=0.8)))
         >>> first.urgency, first.months, first.sources
-        ('prompt', (0, 3), ('ico_2017', 'ada_2017', 'cn_2022'))
+        ('urgent', (0, 3), ('ico_2017', 'ada_2017'))
     """
     check_language(language)
     if setting not in SETTINGS:
@@ -152,7 +152,10 @@ def _interval(months: list[int] | None, language: str) -> str:
 
 
 def _retinopathy(facts: Facts, diabetes: bool | None, setting: str, language: str) -> Recommendation:
-    grade, there = facts.grade, facts.of(DIABETIC)
+    grade, there, referable = facts.grade, facts.of(DIABETIC), facts.of(REFERABLE)
+    if referable is not None and referable.status == "present" and (grade is None or grade.status != "present"):
+        # An uncertain grade is no reason to wait when all likely ones are referred.
+        return _rule("referable", DIABETIC, referable.evidence, setting=setting, language=language)
     if grade is None:
         return _undetermined(
             DIABETIC,
@@ -199,8 +202,8 @@ def _macula(facts: Facts, setting: str, language: str) -> Recommendation:
     return _undetermined(
         _MACULAR[0],
         language,
-        en="macular oedema was not assessed. The interval above holds only without it.",
-        zh="未评估黄斑水肿。上述间隔仅适用于无黄斑水肿者。",
+        en="macular oedema was not assessed. An interval for retinopathy holds only without it.",
+        zh="未评估黄斑水肿。视网膜病变的随访间隔仅适用于无黄斑水肿者。",
     )
 
 

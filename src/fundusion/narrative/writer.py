@@ -96,12 +96,11 @@ def write_narrative(facts: Facts, *, language: str = "en") -> Narrative:
     sentences = [*_scope(facts, language), *_quality(facts, language)]
     order = {"present": 0, "uncertain": 1}
     told = sorted((f for f in facts.findings if f.status in order), key=lambda f: order[f.status])
-    # What is said of diabetic retinopathy stands together with its grade.
-    diabetic = (DIABETIC, REFERABLE)
-    sentences += [finding_sentence(f, facts, language=language) for f in told if f.code in diabetic]
-    sentences += _grade(facts, language)
-    sentences += _contested(facts, language)
-    sentences += [finding_sentence(f, facts, language=language) for f in told if f.code not in diabetic]
+    # What is said of diabetic retinopathy stands together with its grade, and first when there is something to say.
+    diabetic = [finding_sentence(f, facts, language=language) for f in told if f.code in (DIABETIC, REFERABLE)]
+    others = [finding_sentence(f, facts, language=language) for f in told if f.code not in (DIABETIC, REFERABLE)]
+    graded = [*diabetic, *_grade(facts, language), *_contested(facts, language)]
+    sentences += [*graded, *others] if diabetic else [*others, *graded]
     sentences += _absent([f for f in facts.findings if f.status == "absent"], facts, language)
     sentences += [_measurement(m, facts, language) for m in facts.measurements]
     sentences += _missing(facts, language)
