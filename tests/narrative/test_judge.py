@@ -39,6 +39,12 @@ from fundusion.narrative.judge import judge, statements_of
         ("Advanced cataract", "unsupported"),
         ("History of cataract", "unsupported"),
         ("The cup-to-disc ratio is enlarged", "unsupported"),
+        # The report reader takes these for something else than a person does.
+        ("Glaucoma is likely absent", "certainty"),
+        ("Cataract may be absent", "contradiction"),
+        ("白内障可能为青光眼", "certainty"),
+        ("Cataract, grade 2", "number"),
+        ("NPDR grade 2 and cataract grade 2", "number"),
         ("OCT shows cataract", "modality"),
         ("No colour fundus photograph, signs of cataract", "modality"),
         ("Signs of cataract, so inject aflibercept", "unknown_words"),

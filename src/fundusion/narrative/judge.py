@@ -32,6 +32,15 @@ _UNITS = {"µm": "um", "μm": "um", "micron": "um", "microns": "um", "micrometre
           "毫米": "mm", "毫米汞柱": "mmhg", "pixels": "px"}  # fmt: skip
 _PROBABILITY = re.compile(r"(?:probability|chance|概率)[^\d]{0,12}$", re.IGNORECASE)
 _GRADE_BEFORE = re.compile(r"(?:\bgrade|\blevel|分级|icdr)\s*(?:is|of|为|:)?\s*$", re.IGNORECASE)
+#: A second, coarse reading: words of absence and doubt in the clause of a finding. What the report reader makes of the sentence has to
+#: agree with it; where the two differ, nobody vouches for the sentence.
+_CLAUSE_END = re.compile(r"[,;:，；]|\band\b|\bbut\b|\bor\b|但|并|且|[和及与或、]", re.IGNORECASE)
+_EXCLUSION = re.compile(r"can ?not be (?:excluded|ruled out)|is not excluded|(?:不能|不)?(?:完全)?排除", re.IGNORECASE)
+_ABSENCE = re.compile(r"\b(?:no|not|absent|without|none|free|negative)\b|无|未|不|阴性", re.IGNORECASE)
+_DOUBT = re.compile(
+    r"\b(?:may|might|possibl[ey]|probabl[ey]|likely|suspected|suspicion|uncertain|questionable)\b|可能|可疑|疑似|考虑|待排",
+    re.IGNORECASE,
+)
 _UNMEASURED = re.compile(r"not (?:be )?measured|未能?测量", re.IGNORECASE)
 _LACKING = re.compile(
     r"\b(?:without|no|lacking|not provided:?)\s[^.;]*$|(?:未提供|缺少|没有|无)[^。；;]*$", re.IGNORECASE
@@ -194,7 +203,7 @@ def _compare(statement: Statement, case: _Case) -> None:
         contrary = code == "normal_fundus" and any(f.status != "absent" for f in facts.findings)
         case.wrong("contradiction" if contrary else "unsupported", code)
         return
-    kind = _mismatch(statement.status, fact.status)
+    kind = _mismatch(statement.status, fact.status) or _misread(statement, case.text)
     if kind is None:
         case.supported(fact.evidence)
     else:
@@ -214,7 +223,7 @@ def _compare_grade(statement: Statement, grade: GradeFact | None, case: _Case) -
     if statement.status == "absent" and said != "0" and not fits:
         case.wrong("unsupported", f"{statement.code} absent")
         return
-    kind = "contradiction" if not fits else _mismatch(statement.status, expected)
+    kind = "contradiction" if not fits else _mismatch(statement.status, expected) or _misread(statement, case.text)
     if kind is None:
         case.supported(grade.evidence)
         case.graded = case.graded or said is not None
@@ -228,6 +237,19 @@ def _mismatch(said: str, known: str) -> str | None:
     if said not in ("present", "absent", "uncertain"):
         return "unsupported"
     return "certainty" if "uncertain" in (said, known) else "contradiction"
+
+
+def _misread(statement: Statement, text: str) -> str | None:
+    """Return what a coarse reading of the clause has against the status, or None."""
+    if statement.status not in ("present", "uncertain"):
+        return None
+    start, end = statement.span
+    left = max((m.end() for m in _CLAUSE_END.finditer(text, 0, start)), default=0)
+    right = _CLAUSE_END.search(text, end)
+    clause = _EXCLUSION.sub(" ", text[left:start] + " " + text[end : right.start() if right else len(text)])
+    if _ABSENCE.search(clause):
+        return "contradiction" if statement.status == "present" else "certainty"
+    return "certainty" if statement.status == "present" and _DOUBT.search(clause) else None
 
 
 def _eyes(case: _Case, statements: Sequence[Statement]) -> None:
@@ -290,7 +312,9 @@ def _number_fits(match: re.Match[str], name: str | None, case: _Case, statements
         return match["sign"] is None and abs(round(probability, _decimals(match["value"])) - value) < 1e-9
     grade = case.facts.grade
     of_grade = any(s.explicit_grade and s.span[0] <= match.start("value") < s.span[1] for s in statements)
-    if of_grade or _GRADE_BEFORE.search(case.text[: match.start("value")]):
+    nearest = _nearest(match.start(), statements)
+    named = nearest is not None and nearest.code in _GRADED and _GRADE_BEFORE.search(case.text[: match.start("value")])
+    if of_grade or named:
         return grade is not None and match["value"] == grade.label and not unit and not match["sign"]
     known = case.facts.measurement(name) if name else None
     if known is None or known.value is None or match["sign"]:
@@ -305,10 +329,16 @@ def _decimals(written: str) -> int:
     return len(written.partition(".")[2])
 
 
+def _nearest(position: int, statements: Sequence[Statement]) -> Statement | None:
+    """Return the statement that stands nearest before a place, else the first after it."""
+    before = [s for s in statements if s.span[0] < position]
+    return before[-1] if before else statements[0] if statements else None
+
+
 def _probability_at(position: int, facts: Facts, statements: Sequence[Statement]) -> float | None:
     """Return the probability of the finding that stands nearest before a place, else of the first after it."""
     before = [s for s in statements if s.span[0] < position]
-    nearest = before[-1] if before else statements[0] if statements else None
+    nearest = _nearest(position, statements)
     if nearest is None:
         return None
     if nearest.code in _GRADED and (nearest.grade is not None and (nearest.explicit_grade or nearest.code != DIABETIC)):
