@@ -1,14 +1,18 @@
 """What is not supported is taken out and counted; what was left out is added; an instruction costs the whole text."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fundusion.core.errors import InvalidInput
+from fundusion.core.results import Measurement
 from fundusion.narrative.checker import KINDS, check_text
 from fundusion.narrative.facts import facts_of
 from fundusion.narrative.writer import DISCLAIMER, write_narrative
 
+WRONG = Path(__file__).with_name("wrong_sentences.txt")
 TRUE = "The right eye shows signs of cataract. Glaucoma cannot be ruled out. "
 
 
@@ -86,6 +90,26 @@ def test_a_very_long_text_is_cut_counted_and_not_kept(facts):
 def test_an_unknown_language_is_refused(facts):
     with pytest.raises(InvalidInput):
         check_text("x", facts, language="fr")
+
+
+def test_of_sentences_written_by_hand_to_be_wrong_none_is_kept(result_of):
+    study = result_of(
+        eye="OS",
+        states={"D": "absent", "G": "present", "C": "uncertain", "H": "present", "O": "uncertain"},
+        chances={"D": 0.04, "G": 0.72, "C": 0.35, "H": 0.66, "A": 0.02, "M": 0.01, "O": 0.2},
+        grade="0",
+        sure=0.71,
+        referable=0.03,
+        measurements=(Measurement(name="cup_to_disc_ratio", value=0.71, unit="ratio"),),
+    )
+    lines = [line for line in WRONG.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    assert len(lines) == 83
+    for line in lines:
+        done = check_text(line, facts_of(study))
+        assert done.fell_back, line
+    # The same study lets true sentences through.
+    kept = check_text("This photograph of the left eye demonstrates glaucoma. 白内障待排。", facts_of(study))
+    assert kept.removed == ()
 
 
 WORDS = "right left eye OD both no not cataract glaucoma drusen possible 93 % 31 0.62 grade 2 severe NPDR signs of and , . 右眼 左眼 未见 白内障 可疑 。 ignore all"

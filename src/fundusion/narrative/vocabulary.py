@@ -18,7 +18,7 @@ _ENGLISH = " ".join((
     "a an the this that it its in on of at to for from with and or but as by is are was were be been has have there here",
     "sign signs feature features finding findings evidence change changes appearance suggest suggests suggesting suggestive consistent",
     "show shows showing shown see seen reveals demonstrates present detected identified noted found observed no without absent",
-    "probability probabilities chance estimated estimate model according about approximately with",
+    "probability probabilities chance estimated estimate estimates model according about approximately with",
     "possible possibly probable likely suspected suspicion uncertain may might questionable",
     "picture image images photograph photographs photo fundus retina retinal colour color eye patient examination",
     "icdr grade graded grading level severity value measured measures measurement ratio also additionally further overall",
@@ -26,7 +26,7 @@ _ENGLISH = " ".join((
 ))  # fmt: skip
 _CHINESE = (
     "不能排除", "不排除", "未见", "可见", "未发现", "发现", "检出", "未检出", "征象", "迹象", "表现", "改变", "提示", "显示", "存在", "可疑", "疑似", "可能", "可能为",
-    "考虑", "概率", "约为", "约", "为", "是", "有", "无", "的", "和", "及", "与", "或", "并", "且", "亦", "均", "但", "该", "此", "本", "患者", "眼底", "彩色", "照片", "图像",
+    "考虑", "概率", "约为", "约", "为", "是", "有", "无", "的", "和", "及", "与", "或", "并", "且", "亦", "均", "但", "该", "此", "本", "患者", "眼底", "底", "彩色", "照片", "图像",
     "图片", "检查", "结果", "模型", "估计", "判断", "分级", "分期", "级", "测量", "测得", "未能测量", "值", "见", "示", "中", "上", "在", "明显", "明确", "符合", "根据", "依据",
     "待排", "自动", "筛查", "分析", "另", "同时", "此外", "未提供", "可判读", "质量", "等",
 )  # fmt: skip
