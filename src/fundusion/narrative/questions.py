@@ -38,8 +38,9 @@ _TREATMENT = re.compile(
     re.IGNORECASE,
 )
 _MODALITY = re.compile(
-    r"\b(?:modality|what (?:kind|type|sort) of (?:image|picture|scan|photo\w*|examination)|which (?:image|imaging|examination))\b"
-    r"|模态|(?:什么|哪种|何种)(?:类型的?)?(?:图像|图片|检查|照片|影像)",
+    r"\b(?:modality|what (?:kind|type|sort) of (?:image|picture|scan|photo\w*|examination)|which (?:image|imaging|examination)"
+    r"|is (?:this|it) an? (?:[\w-]+ ){0,3}(?:photo\w*|oct|scan|angiogra\w+|ultrasound|tomogra\w*))\b"
+    r"|模态|(?:什么|哪种|何种)(?:类型的?)?(?:图像|图片|检查|照片|影像)|是(?:不是)?(?:OCT|眼底(?:彩色?)?照)",
     re.IGNORECASE,
 )
 _LATERALITY = re.compile(r"\b(?:which eye|laterality|(?:is (?:this|it)|left or) (?:the |a )?(?:left|right)(?: eye)?)\b|哪只眼|哪一?眼|眼别|(?:左眼?还是右眼?|右眼?还是左眼?)|是(?:左|右)眼吗", re.IGNORECASE)  # fmt: skip
@@ -48,10 +49,13 @@ _GRADE = re.compile(
     r"\b(?:grade|stage|severity|how severe|icdr|[np]?pdr)\b|几级|分级|分期|严重程度|多严重|几期", re.IGNORECASE
 )
 _SUMMARY = re.compile(
-    r"\b(?:what (?:is wrong|do you see|are the findings|does it show)|summar\w*|describe|findings\?|any (?:disease|abnormalit\w+|findings?)|normal|healthy)\b"
+    r"\b(?:which (?:diseases?|findings?)|what (?:is wrong|do you see|are the findings|does it show)|summar\w*|describe|findings\?|any (?:disease|abnormalit\w+|findings?)|normal|healthy)\b"
     r"|有什么(?:问题|异常|病)|描述|总结|正常吗|有无异常|有没有异常|所见",
     re.IGNORECASE,
 )
+#: Findings that only a grade answers.
+_STAGES = frozenset({"nonproliferative_diabetic_retinopathy", "proliferative_diabetic_retinopathy"})
+_NEGATED = re.compile(r"\b(?:not|no|never)\b|n't\b|不是|非", re.IGNORECASE)
 _NUMBERED = re.compile(r"\b(?:grade|stage|level|icdr)\s*(?:is|of)?\s*(\d)\b|(\d)\s*[级期]", re.IGNORECASE)
 _REFUSED = {
     "en": "This cannot be answered from the findings. Ask for the modality, the eye, the quality, the grade of retinopathy, "
@@ -76,7 +80,8 @@ class Answer:
     Args:
         kind: One of `KINDS`, or "refused".
         text: Sentence.
-        value: The answer in a word: "yes", "no", "uncertain", "not assessed", "OD", "cfp", a grade, a number; None when refused.
+        value: The answer in a word: "present", "absent", "uncertain", "not assessed" for a finding, so that it means the same after "is
+            there no ..."; "OD", "cfp", a grade, a number; "yes" or "no" to a grade or an eye that the question names; None when refused.
         evidence: Identifiers of what it rests on.
         code: Why it was refused, "ask.injection", "ask.advice" or "ask.unsupported"; "ok" otherwise.
     """
@@ -166,6 +171,8 @@ def answer_question(question: str, facts: Facts, *, language: str | None = None)
     if _GRADE.search(plain) and not _codes(plain, facts, grades=False):
         return _grade(plain, facts, language)
     codes = _codes(plain, facts)
+    if codes and set(codes) <= _STAGES:
+        return _grade(plain, facts, language)
     if codes:
         return _findings(codes, facts, language)
     if _SUMMARY.search(plain):
@@ -176,11 +183,14 @@ def answer_question(question: str, facts: Facts, *, language: str | None = None)
 def _codes(plain: str, facts: Facts, *, grades: bool = True) -> list[str]:
     """Return the findings a question names; those that only a grade answers are left out on request."""
     codes = [code for words, code in own_words(facts.codes) if words.lower() in plain.lower()]
-    graded = (DIABETIC, "retinopathy", "nonproliferative_diabetic_retinopathy", "proliferative_diabetic_retinopathy")
+    graded = (DIABETIC, "retinopathy", *_STAGES)
     if "referable_diabetic_retinopathy" in codes:
         return list(dict.fromkeys(codes))
     for term in find_terms(plain):
-        if term.code != "normal_fundus" and (grades or term.code not in graded):
+        if term.code == "retinopathy":
+            # Its kind is not said: every kind that was looked for is meant.
+            codes += [c for c in (DIABETIC, "hypertensive_retinopathy") if grades and facts.of(c) is not None]
+        elif term.code != "normal_fundus" and (grades or term.code not in graded):
             codes.append(term.code)
     return list(dict.fromkeys(codes))
 
@@ -202,7 +212,9 @@ def _quality(facts: Facts, language: str) -> Answer:
             if reasons
             else {"en": ".", "zh": "。"}[language]
         )
-    return Answer(kind="quality", text=text, value="yes" if good else "no", evidence=("quality/gradable",))
+    return Answer(
+        kind="quality", text=text, value="gradable" if good else "not gradable", evidence=("quality/gradable",)
+    )
 
 
 def _modality(facts: Facts, language: str) -> Answer:
@@ -281,15 +293,15 @@ def _grade(plain: str, facts: Facts, language: str) -> Answer:
         text = f"ICDR分级{grade.label}级（{words}）{chance}{'' if grade.status == 'present' else '；不确定'}。"
     asked = _NUMBERED.search(plain)
     value = grade.label if grade.status == "present" else "uncertain"
-    if asked and grade.status == "present":
+    if asked and grade.status == "present" and not _NEGATED.search(plain):
         value = "yes" if (asked[1] or asked[2]) == grade.label else "no"
     return Answer(kind="grade", text=text, value=value, evidence=grade.evidence)
 
 
 _STATUS_WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "en": {"present": ("yes", "signs of {0}"), "absent": ("no", "no sign of {0}"),
-           "uncertain": ("uncertain", "{0} cannot be excluded"), "not assessed": ("not assessed", "{0} was not assessed by this model")},
-    "zh": {"present": ("yes", "可见{0}征象"), "absent": ("no", "未见{0}征象"),
+    "en": {"present": ("present", "signs of {0}"), "absent": ("absent", "no sign of {0}"),
+           "uncertain": ("uncertain", "{0} cannot be excluded"), "not assessed": ("not assessed", "{0}: not assessed by this model")},
+    "zh": {"present": ("present", "可见{0}征象"), "absent": ("absent", "未见{0}征象"),
            "uncertain": ("uncertain", "不能排除{0}"), "not assessed": ("not assessed", "该模型未评估{0}")},
 }  # fmt: skip
 
