@@ -375,6 +375,7 @@ class Pipeline:
         return Analysis(result=result, study=study)
 
     def _compose(self, item: PreparedItem, answer: Any) -> Analysis:
+        from .narrative.writer import narrative_rows
         from .report.compose import compose_report
         from .report.findings import compose_findings
         from .report.reading import OTHER_PATIENT, compare_with_report, read_report, report_notes
@@ -412,7 +413,7 @@ class Pipeline:
             would_add=self.facts.get("would_add", {}),
             columns=self._column_titles(),
         )
-        return Analysis(result=result, document=document, study=study)
+        return Analysis(result=result, document=replace(document, narrative=narrative_rows(result)), study=study)
 
     def _column_titles(self) -> dict[str, tuple[str, str | None]]:
         from .core.table import KNOWN_COLUMNS

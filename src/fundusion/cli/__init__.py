@@ -15,6 +15,7 @@ from .knowledge import knowledge
 from .label import label
 from .measure import measure
 from .models import convert_weights, models
+from .narrative import ask, describe, recommend
 from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
@@ -32,7 +33,7 @@ app = typer.Typer(
     "Not a medical device; for research and education.",
 )
 for verb in (
-    analyze, segment, demo, check, draw, label, measure, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
+    analyze, segment, demo, check, draw, label, measure, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search, describe, ask, recommend,
 ):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)

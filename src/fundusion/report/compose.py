@@ -60,6 +60,8 @@ class ReportDocument:
     provenance: tuple[tuple[str, str], ...]
     disclaimer: str = DISCLAIMER
     measurements: tuple[Row, ...] = field(default_factory=tuple)
+    #: Language and its sentences, each with its evidence as the text of the row.
+    narrative: tuple[tuple[str, tuple[Row, ...]], ...] = ()
 
 
 def compose_report(
