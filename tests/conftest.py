@@ -70,3 +70,32 @@ def tiny_model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     network.save(folder, extra={"required": ["cfp"], "card": {"title": "Tiny", "terms": "tests"}})
     return folder
+
+
+@pytest.fixture(scope="session")
+def draw_vessels():
+    """Call with a folder and a number to add a picture with one artery and one vein, laid out as HRF."""
+    import cv2
+    from PIL import Image as Pillow
+
+    def draw(folder: Path, number: int, *, vein: bool = True) -> None:
+        rows, columns = np.mgrid[:120, :140]
+        inside = (rows - 60) ** 2 + (columns - 70) ** 2 <= 55**2
+        pixels = np.zeros((120, 140, 3), np.uint8)
+        pixels[inside] = (180, 90, 40)
+        artery, other = np.zeros((120, 140), np.uint8), np.zeros((120, 140), np.uint8)
+        cv2.line(artery, (30, 40 + number), (110, 50), 255, 3)
+        cv2.line(other, (30, 80), (110, 70 + number), 255, 4)
+        pixels[artery > 0] = (150, 40, 20)
+        pixels[other > 0] = (110, 20, 20)
+        name = f"{number:02d}_h"
+        for place in ("images", "manual1", "av"):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(pixels).save(folder / "images" / f"{name}.jpg", quality=95)
+        Pillow.fromarray(np.maximum(artery, other)).save(folder / "manual1" / f"{name}.png")
+        colours = np.stack([artery, np.zeros_like(artery), other], 2)
+        colours[58:62, 65:75] = (0, 255, 0)
+        if vein:
+            Pillow.fromarray(colours).save(folder / "av" / f"{name}_AVmanual.png")
+
+    return draw

@@ -13,6 +13,7 @@ from fundusion.layers.weights import save_state
 SMALLEST = [n for n in models.names() if n.endswith(".test")]
 IMAGE = [n for n in SMALLEST if "encode" in models.card(n).roles]
 TEXT = [n for n in SMALLEST if "encode_text" in models.card(n).roles]
+SEGMENT = [n for n in SMALLEST if "segment" in models.card(n).roles]
 TABLE = [n for n in SMALLEST if "encode_table" in models.card(n).roles]
 ALIGN = [n for n in SMALLEST if "align" in models.card(n).roles]
 SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, "sex": "female", "hba1c": 5.5}])
@@ -21,7 +22,7 @@ SCHEMA = TableSchema.fit([{"age": 50, "sex": "male", "hba1c": 7.5}, {"age": 71, 
 def test_every_family_has_a_smallest_variant_and_a_card_with_a_source():
     families = {n.partition(".")[0] for n in models.names()}
     assert {n.partition(".")[0] for n in SMALLEST} == families
-    assert {*IMAGE, *TEXT, *TABLE} == set(SMALLEST)
+    assert {*IMAGE, *TEXT, *TABLE, *SEGMENT} == set(SMALLEST)
     assert all(models.card(n).paper and models.card(n).title for n in models.names())
 
 
@@ -265,3 +266,29 @@ def test_either_tower_of_an_aligner_plugs_into_fusion(aligner_name):
     answer.logits["dr_grade"].sum().backward()
     idle = [n for n, p in network.encoders.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
+
+
+@pytest.fixture(params=SEGMENT)
+def segmenter(request):
+    torch.manual_seed(0)
+    return models.create(request.param).eval()
+
+
+def test_masks(segmenter):
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits, again = segmenter.segment(images), segmenter.segment(images)
+        alone = segmenter.segment(images[1:2])
+    assert logits.shape[0] == 2
+    assert logits.shape[2:] == images.shape[2:]
+    assert bool(torch.isfinite(logits).all())
+    assert torch.equal(logits, again)
+    torch.testing.assert_close(logits[1:2], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_follow_the_image_and_gradients_reach_it(segmenter):
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    segmenter.segment(images).square().sum().backward()
+    assert float(images.grad.abs().max()) > 0
+    with torch.no_grad():
+        assert not torch.allclose(segmenter.segment(images.flip(3)), segmenter.segment(images))

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from fundusion.core.errors import ReadError
-from fundusion.readers.mask import read_mask
+from fundusion.readers.mask import read_artery_vein, read_mask
 
 
 @pytest.fixture
@@ -99,3 +99,23 @@ def test_bombs_and_other_things_are_refused(tmp_path):
     frames = [Pillow.new("L", (40, 40), v) for v in (0, 255)]
     frames[0].save(tmp_path / "d.gif", save_all=True, append_images=frames[1:])
     assert code_of(tmp_path / "d.gif") == "image.many_pages"
+
+
+def test_arteries_and_veins_are_told_apart_by_colour(tmp_path):
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[0, 0], picture[0, 1], picture[0, 2], picture[0, 3], picture[0, 4] = (
+        (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 255), (255, 255, 255),
+    )  # fmt: skip
+    path = saved(tmp_path, Pillow.fromarray(picture), "av.png")
+    artery, vein, uncertain = read_artery_vein(path)
+    assert artery[0].tolist() == [255, 0, 0, 255, 0, 0]
+    assert vein[0].tolist() == [0, 255, 0, 255, 0, 0]
+    assert uncertain[0].tolist() == [0, 0, 255, 0, 255, 0]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_map_without_colours_is_refused(tmp_path, disc, mode):
+    path = saved(tmp_path, Pillow.fromarray(disc).convert(mode), "grey.png")
+    with pytest.raises(ReadError, match="has no colours") as caught:
+        read_artery_vein(path)
+    assert caught.value.code == "mask.colors"

@@ -18,6 +18,7 @@ from .networks import embed, evaluate, predict, train
 from .pretrain import pretrain
 from .screen import fail
 from .search import index, search
+from .segment import segment, train_segmenter
 from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
@@ -30,10 +31,11 @@ app = typer.Typer(
     "Not a medical device; for research and education.",
 )
 for verb in (
-    analyze, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
+    analyze, segment, demo, check, draw, label, pretrain, adapt, train, evaluate, predict, embed, models, zeroshot, ground, knowledge, index, search,
 ):  # fmt: skip
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
+app.command("train-segmenter")(train_segmenter)
 app.add_typer(datasets_app)
 
 

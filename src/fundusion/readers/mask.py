@@ -36,6 +36,68 @@ def read_mask(path: str | os.PathLike[str], *, limits: ReadLimits | None = None)
         ReadError: `file.*`, `image.not_an_image`, `image.truncated`, `image.corrupt`, `image.too_large`, `image.aspect`,
             `image.many_pages`; `mask.colors` where there are more colours, because which of them is the mask is not stated.
     """
+    pixels, name = _pixels(path, limits)
+    return np.ascontiguousarray(_one_channel(pixels, name))
+
+
+def read_artery_vein(
+    path: str | os.PathLike[str], *, limits: ReadLimits | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return arteries, veins and what is uncertain of a coloured map, each `(H, W)` uint8 of 0 and 255.
+
+    Red is artery, blue is vein, magenta is a crossing of both; green, white and other mixtures with green are uncertain.
+
+    Args:
+        path: Recognised by content.
+        limits: Caps, as in `read_mask`.
+
+    Raises:
+        ReadError: As in `read_mask`; `mask.colors` where the map has no colours.
+    """
+    pixels, name = _pixels(path, limits)
+    if pixels.ndim == 2:
+        raise ReadError(
+            f"{name!r} has no colours.",
+            code="mask.colors",
+            hint="Arteries must be red and veins blue in a map of both.",
+        )
+    red, green, blue = (pixels[..., c] > 127 for c in range(3))
+    if not ((red != blue) | (green & ~red)).any() and red.any():
+        raise ReadError(
+            f"{name!r} has no colours.",
+            code="mask.colors",
+            hint="Arteries must be red and veins blue in a map of both.",
+        )
+    artery, vein, uncertain = (m.astype(np.uint8) * 255 for m in (red & ~green, blue & ~green, green))
+    return artery, vein, uncertain
+
+
+def read_labels(path: str | os.PathLike[str], *, limits: ReadLimits | None = None) -> npt.NDArray[np.uint8]:
+    """Return the class numbers `(H, W)` uint8 of a map whose pixels count classes: indices of its palette, or its grey values.
+
+    Args:
+        path: PNG, GIF, TIFF or BMP, recognised by content.
+        limits: Caps, as in `read_mask`.
+
+    Raises:
+        ReadError: As in `read_mask`; `mask.colors` where colours are stored instead of numbers.
+    """
+    from PIL import Image as Pillow
+
+    pixels, name = _pixels(path, limits)
+    data = read_bytes(path, (limits or ReadLimits(min_side=1, max_aspect=100.0)).max_bytes)
+    if data.startswith((b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")):
+        with Pillow.open(io.BytesIO(data)) as picture:
+            if picture.mode == "P":
+                return np.asarray(picture).astype(np.uint8)
+    if pixels.ndim != 2:
+        raise ReadError(
+            f"{name!r} holds colours, not class numbers.", code="mask.colors", hint="Save it with a palette."
+        )
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
+def _pixels(path: str | os.PathLike[str], limits: ReadLimits | None) -> tuple[npt.NDArray[Any], str]:
     limits = limits or ReadLimits(min_side=1, max_aspect=100.0)
     name = Path(path).name
     data = read_bytes(path, limits.max_bytes)
@@ -46,10 +108,8 @@ def read_mask(path: str | os.PathLike[str], *, limits: ReadLimits | None = None)
         raise ReadError(f"{name!r} is no mask that is read.", code="image.not_an_image", hint=f"Read are {SUFFIXES}.")
     if kind == "PPM":
         samples, top = read_netpbm(data, name, limits)
-        pixels = samples if top == 255 else np.rint(samples.astype(np.float32) * (255 / top)).astype(np.uint8)
-    else:
-        pixels = _pillow(data, name, kind, limits)
-    return np.ascontiguousarray(_one_channel(pixels, name))
+        return (samples if top == 255 else np.rint(samples.astype(np.float32) * (255 / top)).astype(np.uint8)), name
+    return _pillow(data, name, kind, limits), name
 
 
 def _pillow(data: bytes, name: str, kind: str, limits: ReadLimits) -> npt.NDArray[Any]:

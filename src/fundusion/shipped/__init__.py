@@ -1,6 +1,7 @@
 """Weights that travel inside the package, each a folder with `CARD.md`.
 
-A network has `network.json` and `weights.safetensors`, a single encoder `encoder.json` and `encoder.safetensors`.
+A network has `network.json` and `weights.safetensors`, a single encoder `encoder.json` and `encoder.safetensors`, a segmenter
+`segmenter.json` and `segmenter.safetensors`.
 """
 
 from __future__ import annotations
@@ -80,4 +81,30 @@ def resolve_model(model: str | Path) -> tuple[Path, str]:
         code="model.not_found",
         hint=(f"Did you mean {close[0]!r}? " if close else "")
         + f"Shipped: {', '.join(names) or 'none'}; or give the folder that `fundusion train --out` wrote.",
+    )
+
+
+def shipped_segmenters() -> list[str]:
+    """Return the names of the segmenters inside the package."""
+    return sorted(p.parent.name for p in _FOLDER.glob("*/segmenter.json"))
+
+
+def resolve_segmenter(name: str | Path) -> tuple[Path, str]:
+    """Return the folder of a shipped segmenter or of a trained one, and the name to record.
+
+    Raises:
+        UnknownName: Neither a shipped name nor a folder with a segmenter in it.
+    """
+    names = shipped_segmenters()
+    if str(name) in names:
+        return _FOLDER / str(name), str(name)
+    folder = Path(name)
+    if (folder / "segmenter.json").is_file():
+        return folder, folder.name
+    close = difflib.get_close_matches(str(name), names, n=1)
+    raise UnknownName(
+        f"no segmenter is called {folder.name!r}, and no folder of that name holds one.",
+        code="model.not_found",
+        hint=(f"Did you mean {close[0]!r}? " if close else "")
+        + f"Shipped: {', '.join(names) or 'none'}; or give the folder that `fundusion train-segmenter --out` wrote.",
     )

@@ -1,0 +1,223 @@
+"""Masks of many photographs: one folder of pictures per study, a row per study, and a run that goes on where it was killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.durable import write_bytes, write_text
+from ..core.errors import FundusionError, InvalidInput
+from ..core.study import Image, StudyRecord
+from ..quality.gradability import assess
+from ..readers import read_study
+from ..readers.manifest import RejectedRow
+from ..report.overlays import artery_vein_map, draw_masks
+from ..segmenting import Segmenter, segment_image
+from ..transforms.field_of_view import find_field_of_view
+
+TABLE = "segments.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """What became of one study.
+
+    Args:
+        study_id: As given.
+        status: "ok" or "rejected".
+        code: "ok" or the stable code of the rejection.
+        message: One sentence.
+        gradable: Verdict of the quality gate on a colour photograph; masks are made all the same and carry it.
+        areas_px: Structure to its number of pixels.
+        shape: Height and width of the masks.
+        folder: Where the pictures are, relative to the output folder.
+        key: Of file and segmenters; a run with the same key does nothing again.
+    """
+
+    study_id: str
+    status: str
+    code: str
+    message: str = ""
+    gradable: bool | None = None
+    areas_px: dict[str, int] | None = None
+    shape: tuple[int, int] | None = None
+    folder: str = ""
+    key: str = ""
+
+
+def segment_all(
+    records: Sequence[StudyRecord],
+    out: str | Path,
+    segmenters: Sequence[Segmenter],
+    *,
+    rejected: Sequence[RejectedRow] = (),
+    modality: str = "cfp",
+    flips: int = 4,
+    probabilities: bool = False,
+    reporter: Any = None,
+) -> list[SegmentRow]:
+    """Write masks, an overlay and a row for every study and return the rows; what is done already is kept.
+
+    Files per study: `<structure>.png` (0 and 255, the size of the picture), `artery_vein.png` where both are there, `overlay.png`,
+    and with `probabilities` also `<structure>_probability.png` (0 to 255).
+
+    Args:
+        records: Studies; the first picture of the modality of each is segmented.
+        out: Folder; `segments.csv` and `segments.jsonl` in it hold the rows.
+        segmenters: All of them are applied.
+        rejected: Rows of the manifest that are no studies; they are counted too.
+        modality: Pictures that are used.
+        flips: Mirror images averaged.
+        probabilities: Also write probabilities.
+        reporter: Called with a title; gives a context whose value is called with (done, total, counts).
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
+    key = json.dumps([[s.name, s.sha256, dict(s.thresholds)] for s in segmenters] + [flips, probabilities, modality])
+    known = _known(folder)
+    rows = [SegmentRow(study_id=r.origin, status="rejected", code=r.code, message=r.message) for r in rejected]
+    counts = {"ok": 0, "rejected": len(rows)}
+    with reporter("segmenting") as show:
+        for number, record in enumerate(records, 1):
+            mine = f"{key} {_stamp(record, modality)}"
+            done = known.get(record.study_id)
+            if done is None or done.key != mine or not (folder / done.folder).is_dir():
+                done = _one(record, folder, segmenters, modality, flips, probabilities, mine)
+                _append(folder, done)
+            rows.append(done)
+            counts[done.status] += 1
+            show(number, len(records), counts)
+    write_text(folder / TABLE, _csv(rows, [c for s in segmenters for c in s.classes]))
+    return rows
+
+
+def _one(
+    record: StudyRecord,
+    out: Path,
+    segmenters: Sequence[Segmenter],
+    modality: str,
+    flips: int,
+    probabilities: bool,
+    key: str,
+) -> SegmentRow:
+    try:
+        image = _picture(record, modality)
+        field = find_field_of_view(image.pixels) if modality == "cfp" else None
+        gradable = assess(image, field=field).gradable if modality == "cfp" else None
+        found = [segment_image(s, image, field=field, flips=flips) for s in segmenters]
+    except FundusionError as error:
+        return SegmentRow(
+            study_id=record.study_id,
+            status="rejected",
+            code=error.code or "image.unusable",
+            message=str(error),
+            key=key,
+        )
+    masks = {c: m for f in found for c, m in f.masks.items()}
+    name = _safe(record.study_id)
+    place = out / name
+    place.mkdir(parents=True, exist_ok=True)
+    for structure, mask in masks.items():
+        _png(place / f"{structure}.png", mask.astype(np.uint8) * 255)
+    if "artery" in masks and "vein" in masks:
+        _png(place / "artery_vein.png", artery_vein_map(masks["artery"], masks["vein"]))
+    if probabilities:
+        for one in found:
+            for structure, values in one.probabilities.items():
+                _png(place / f"{structure}_probability.png", np.rint(values * 255).astype(np.uint8))
+    shown = {c: m for c, m in masks.items() if not (c == "vessel" and "artery" in masks)}
+    _png(place / "overlay.png", draw_masks(image.pixels, shown))
+    return SegmentRow(
+        study_id=record.study_id,
+        status="ok",
+        code="ok",
+        gradable=gradable,
+        areas_px={c: int(m.sum()) for c, m in masks.items()},
+        shape=(int(image.pixels.shape[0]), int(image.pixels.shape[1])),
+        folder=name,
+        key=key,
+    )
+
+
+def _picture(record: StudyRecord, modality: str) -> Image:
+    images = read_study(record).images.get(modality, ())
+    if not images:
+        there = ", ".join(record.images) or "nothing"
+        raise InvalidInput(
+            f"the study has no picture of {modality}; it holds {there}.",
+            code="study.no_image",
+            hint="Give --modality, or other studies.",
+        )
+    return images[0]
+
+
+def _safe(study_id: str) -> str:
+    """Return a folder name for a study; two studies never share one."""
+    import hashlib
+
+    plain = re.sub(r"[^\w.\-]+", "_", study_id).strip("._")[:80]
+    return plain if plain == study_id else f"{plain}-{hashlib.sha256(study_id.encode()).hexdigest()[:8]}"
+
+
+def _png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    from PIL import Image as Pillow
+
+    stream = io.BytesIO()
+    Pillow.fromarray(pixels).save(stream, "PNG", optimize=False)
+    write_bytes(path, stream.getvalue())
+
+
+def _stamp(record: StudyRecord, modality: str) -> str:
+    found = []
+    for path in record.images.get(modality, ())[:1]:
+        file = Path(path.partition("#")[0])
+        found.append(f"{file.stat().st_size}:{file.stat().st_mtime_ns}" if file.is_file() else "absent")
+    return ",".join(found)
+
+
+def _known(folder: Path) -> dict[str, SegmentRow]:
+    """Return the rows of an earlier run; a last line that a kill cut is left out."""
+    rows: dict[str, SegmentRow] = {}
+    path = folder / "segments.jsonl"
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                row = SegmentRow(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            rows[row.study_id] = row
+    return rows
+
+
+def _append(folder: Path, row: SegmentRow) -> None:
+    path = folder / "segments.jsonl"
+    whole = not path.is_file() or path.stat().st_size == 0 or path.read_bytes()[-1:] == b"\n"
+    with path.open("a", encoding="utf-8") as stream:
+        # A line that a kill cut is ended first, so that this one stands alone.
+        stream.write(("" if whole else "\n") + json.dumps(asdict(row), ensure_ascii=False) + "\n")
+        stream.flush()
+
+
+def _csv(rows: Sequence[SegmentRow], classes: Sequence[str]) -> str:
+    import csv
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["study_id", "status", "code", "message", "gradable", "height_px", "width_px",
+                     *(f"{c}_px" for c in classes), "folder"])  # fmt: skip
+    for row in rows:
+        areas, shape = row.areas_px or {}, row.shape or ("", "")
+        gradable = "" if row.gradable is None else str(row.gradable).lower()
+        writer.writerow([row.study_id, row.status, row.code, row.message, gradable, *shape,
+                         *(areas.get(c, "") for c in classes), row.folder])  # fmt: skip
+    return stream.getvalue()

@@ -1,0 +1,91 @@
+"""Random patches of pictures and masks: one affine resampling, drawn from a generator."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..core.errors import InvalidInput
+from .mask_data import UNKNOWN, MaskData
+
+
+def cut_patches(
+    data: MaskData,
+    rows: npt.NDArray[np.int64],
+    size: int,
+    *,
+    generator: np.random.Generator,
+    centred: float,
+    zoom: float,
+    turn: float,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return images `(B, 3, P, P)` in [0, 1], shares `(B, K, P, P)` and which are known.
+
+    Args:
+        data: Pictures and masks.
+        rows: Picture of each patch.
+        size: Side of a patch, px.
+        generator: Decides everything.
+        centred: Share of patches around a pixel of a structure; the others lie anywhere in the picture.
+        zoom: Greatest factor of size, up or down.
+        turn: Greatest angle, degrees; mirrors go with it when it is above 0.
+    """
+    if zoom < 1:
+        raise InvalidInput(f"zoom is a factor of at least 1, got {zoom}.")
+    count, structures = len(rows), data.masks.shape[1]
+    images = np.empty((count, 3, size, size), np.float32)
+    target = np.empty((count, structures, size, size), np.float32)
+    known = np.empty((count, structures, size, size), np.bool_)
+    for i, row in enumerate(rows):
+        affine = _affine(data.masks[row], size, generator=generator, centred=centred, zoom=zoom, turn=turn)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(data.pixels[row], affine, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        images[i] = warped.transpose(2, 0, 1).astype(np.float32) / 255
+        for k in range(structures):
+            mask = data.masks[row, k]
+            unknown = mask == UNKNOWN
+            if unknown.all():
+                target[i, k], known[i, k] = 0, False
+                continue
+            target[i, k] = (
+                cv2.warpAffine(np.where(unknown, 0, mask), affine, (size, size), flags=flags).astype(np.float32) / 254
+            )
+            hidden = cv2.warpAffine(unknown.astype(np.uint8) * 255, affine, (size, size), flags=flags)
+            known[i, k] = hidden == 0
+    return images, target, known
+
+
+def _affine(
+    masks: npt.NDArray[np.uint8], size: int, *, generator: np.random.Generator, centred: float, zoom: float, turn: float
+) -> npt.NDArray[np.float64]:
+    """Return the map from (x, y) of the patch to (x, y) of the picture."""
+    side = masks.shape[1]
+    scale = math.exp(generator.uniform(-1, 1) * math.log(zoom))
+    angle = math.radians(generator.uniform(-turn, turn))
+    mirror = -1.0 if turn > 0 and generator.random() < 0.5 else 1.0
+    half = size * scale / 2
+    # A patch as large as the picture may move a little all the same.
+    slack = max(side / 2 - half * 0.8, 0.05 * side)
+    middle = (side - 1) / 2 + generator.uniform(-slack, slack, 2)
+    if generator.random() < centred:
+        middle = _near_a_structure(masks, middle, generator) + generator.uniform(-half / 2, half / 2, 2)
+    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
+    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    shift = middle - linear @ np.full(2, (size - 1) / 2)
+    return np.column_stack([linear, shift])
+
+
+def _near_a_structure(
+    masks: npt.NDArray[np.uint8], otherwise: npt.NDArray[np.float64], generator: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Return (x, y) of a pixel of a structure, each structure that is there as likely as the others."""
+    there = [k for k in range(len(masks)) if ((masks[k] >= 127) & (masks[k] != UNKNOWN)).any()]
+    if not there:
+        return otherwise
+    mask = masks[there[generator.integers(len(there))]]
+    places = np.flatnonzero((mask >= 127) & (mask != UNKNOWN))
+    row, column = divmod(int(places[generator.integers(len(places))]), mask.shape[1])
+    return np.array([column, row], np.float64)

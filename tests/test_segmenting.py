@@ -1,0 +1,118 @@
+"""From a photograph to masks in its own pixels."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fundusion.core.errors import IncompatibleWeights, InvalidInput, UnknownName
+from fundusion.core.registry import models
+from fundusion.core.study import Image
+from fundusion.layers.weights import digest, save_state
+from fundusion.segmenting import largest_region, load_segmenter, segment_image, square_probabilities, whole_frame
+
+
+class Bright(torch.nn.Module):
+    """Says that bright green is a disc and very bright green a cup."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(60.0))
+
+    def segment(self, images, prompts=None):
+        green = images[:, 1:2]
+        return self.scale * torch.cat([green - 0.5, green - 0.8], 1)
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    torch.manual_seed(0)
+    classes = ["disc", "cup"]
+    model = models.create("unet.small", classes=classes, width=4, levels=3)
+    save_state(tmp_path / "segmenter.safetensors", model.state_dict())
+    facts = {
+        "model": "unet.small",
+        "options": {"classes": classes, "width": 4, "levels": 3},
+        "classes": classes,
+        "field_px": 64,
+        "thresholds": {"disc": 0.5, "cup": 0.5},
+        "inside": {"cup": "disc"},
+        "sha256": digest(tmp_path / "segmenter.safetensors"),
+    }
+    (tmp_path / "segmenter.json").write_text(json.dumps(facts))
+    return load_segmenter(tmp_path)
+
+
+def photograph(height=150, width=170):
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[(rows - 75) ** 2 + (columns - 85) ** 2 <= 70**2] = (120, 60, 30)
+    pixels[(rows - 75) ** 2 + (columns - 110) ** 2 <= 15**2] = (220, 170, 90)
+    pixels[(rows - 75) ** 2 + (columns - 110) ** 2 <= 6**2] = (250, 240, 200)
+    # A second, smaller bright spot is not the disc.
+    pixels[(rows - 60) ** 2 + (columns - 50) ** 2 <= 4**2] = (220, 170, 90)
+    return pixels
+
+
+def test_masks_lie_where_the_structures_are_at_any_size(segmenter):
+    object.__setattr__(segmenter, "model", Bright())
+    found = segment_image(segmenter, photograph(), precision="fp32")
+    rows, columns = np.mgrid[:150, :170]
+    disc = (rows - 75) ** 2 + (columns - 110) ** 2 <= 15**2
+    overlap = 2 * (found.masks["disc"] & disc).sum() / (found.masks["disc"].sum() + disc.sum())
+    assert overlap > 0.93
+    assert not found.masks["disc"][60, 50]
+    assert found.masks["cup"].any()
+    assert not (found.masks["cup"] & ~found.masks["disc"]).any()
+    assert found.probabilities["disc"].shape == (150, 170)
+    assert found.probabilities["disc"].dtype == np.float32
+    assert found.probabilities["disc"][0, 0] == 0
+    assert found.provenance["thresholds"] == {"disc": 0.5, "cup": 0.5}
+
+
+def test_mirror_images_make_the_answer_mirror_with_the_picture(segmenter):
+    square = photograph()[:128, :128]
+    whole = square_probabilities(segmenter, square, precision="fp32")
+    mirrored = square_probabilities(segmenter, square[:, ::-1], precision="fp32")
+    np.testing.assert_allclose(whole, mirrored[:, :, ::-1], atol=1e-5)
+    single = square_probabilities(segmenter, square, flips=1, precision="fp32")
+    assert not np.allclose(whole, single)
+
+
+def test_low_precision_gives_nearly_the_same(segmenter):
+    square = photograph()[:128, :128]
+    exact = square_probabilities(segmenter, square, precision="fp32")
+    assert np.abs(square_probabilities(segmenter, square, precision="bf16") - exact).max() < 0.02
+    with pytest.raises(InvalidInput, match="precision"):
+        square_probabilities(segmenter, square, precision="int3")
+
+
+def test_wrong_pictures_and_options_are_refused(segmenter):
+    with pytest.raises(InvalidInput, match="flips"):
+        segment_image(segmenter, photograph(), flips=3)
+    with pytest.raises(InvalidInput, match="8 bits"):
+        segment_image(segmenter, np.zeros((4, 40, 40), np.uint16))
+
+
+def test_a_picture_without_aperture_is_used_whole(segmenter):
+    scan = Image(pixels=np.full((60, 90, 3), 80, np.uint8), modality="ffa")
+    found = segment_image(segmenter, scan)
+    assert found.field.kind == "full"
+    assert found.masks["disc"].shape == (60, 90)
+    assert whole_frame((60, 90)).mask((60, 90)).all()
+
+
+def test_an_exchanged_file_and_an_unknown_name_are_refused(segmenter, tmp_path):
+    with pytest.raises(UnknownName, match="no segmenter is called 'vesels'"):
+        load_segmenter("vesels")
+    path = tmp_path / "segmenter.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(IncompatibleWeights, match="SHA-256"):
+        load_segmenter(tmp_path)
+
+
+def test_largest_region_of_nothing_is_nothing():
+    assert not largest_region(np.zeros((5, 5), bool)).any()
