@@ -66,9 +66,9 @@ def prepare_medsam(images: Tensor, side: int) -> Prepared:
     height, width = images.shape[2:]
     x = _scaled(images, (side, side), "bicubic")
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    return Prepared(
-        pixels=(x - low) / (high - low).clamp_min(1e-8), factors=(side / width, side / height), covered=(side, side)
-    )
+    # Scaling leaves differences of some 1e-8 in a picture of one value; they are no contrast.
+    pixels = torch.where(high - low > 1e-6, (x - low) / (high - low).clamp_min(1e-8), torch.zeros_like(x))
+    return Prepared(pixels=pixels, factors=(side / width, side / height), covered=(side, side))
 
 
 def _scaled(x: Tensor, size: tuple[int, int], mode: str) -> Tensor:
@@ -224,7 +224,10 @@ def settings_of(source: str) -> Any:
     transformers = require("transformers", extra="text")
     local = not source.startswith("hub:")
     if local and not (Path(source) / "config.json").is_file():
-        raise InvalidInput(f"no folder {Path(source).name!r} with config.json.", hint="Give a folder saved by transformers, or hub:owner/name.")
+        raise InvalidInput(
+            f"no folder {Path(source).name!r} with config.json.",
+            hint="Give a folder saved by transformers, or hub:owner/name.",
+        )
     settings = transformers.AutoConfig.from_pretrained(source if local else source[4:], local_files_only=local)
     if settings.model_type != "sam":
         raise InvalidInput(f"{Path(source).name!r} holds {settings.model_type!r}, not Segment Anything (sam).")

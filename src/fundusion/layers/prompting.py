@@ -19,7 +19,9 @@ def checked_images(images: Tensor) -> None:
         InvalidInput: They are not.
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or min(images.shape) == 0:
-        raise InvalidInput(f"expected images (B, 3, H, W) of floats in [0, 1], got {images.dtype} {tuple(images.shape)}.")
+        raise InvalidInput(
+            f"expected images (B, 3, H, W) of floats in [0, 1], got {images.dtype} {tuple(images.shape)}."
+        )
 
 
 def checked_prompts(prompts: Prompts | None, images: Tensor) -> Prompts:
@@ -115,7 +117,9 @@ def boxes_from_truth(
         raise InvalidInput(f"expected masks (B, 1, H, W), got {tuple(masks.shape)}.")
     inside = masks[:, 0] > 0.5
     if not bool(inside.flatten(1).any(1).all()):
-        raise InvalidInput("a mask is empty, so there is no box around it.", hint="Leave such pictures out of this step.")
+        raise InvalidInput(
+            "a mask is empty, so there is no box around it.", hint="Leave such pictures out of this step."
+        )
     height, width = inside.shape[1:]
     boxes = []
     for axis, size in ((1, width), (2, height)):

@@ -124,7 +124,9 @@ class TwoWayBlock(nn.Module):
         self.mlp = Perceptron(width, mlp, nn.ReLU)
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(width) for _ in range(4))
 
-    def forward(self, tokens: Tensor, cells: Tensor, token_places: Tensor, cell_places: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, cells: Tensor, token_places: Tensor, cell_places: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return tokens and cells."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
@@ -207,7 +209,9 @@ class SamMaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(width, depth=depth, num_heads=num_heads, mlp=mlp)
         self.iou_token, self.mask_tokens = nn.Embedding(1, width), nn.Embedding(4, width)
         self.output_upscaling = _upscaling(width, steps)
-        self.output_hypernetworks_mlps = nn.ModuleList(SmallNet(width, width, width // 2 ** (steps + 1)) for _ in range(4))
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            SmallNet(width, width, width // 2 ** (steps + 1)) for _ in range(4)
+        )
         self.iou_prediction_head = SmallNet(width, score_hidden, 4)
 
     def forward(self, maps: Tensor, places: Tensor, tokens: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:

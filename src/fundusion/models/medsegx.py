@@ -165,12 +165,16 @@ class MedSegX(nn.Module):
         self.sam = _Sam(
             encoder,
             SamPromptEncoder(channels, encoder.grid, size),
-            SamMaskDecoder(channels, num_heads=decoder_heads, mlp=decoder_mlp, score_hidden=channels, keep_resolution=True),
+            SamMaskDecoder(
+                channels, num_heads=decoder_heads, mlp=decoder_mlp, score_hidden=channels, keep_resolution=True
+            ),
         )
         for name, parameter in self.sam.named_parameters():
             if "_embed." in name and name.startswith(("image_encoder.modal", "image_encoder.organ")):
                 nn.init.zeros_(parameter)
-            trained = name.startswith("mask_decoder.") or "adapter_" in name or "modal_embed" in name or "organ_embed" in name
+            trained = (
+                name.startswith("mask_decoder.") or "adapter_" in name or "modal_embed" in name or "organ_embed" in name
+            )
             parameter.requires_grad_(trained)
         self.register_buffer("pixel_mean", torch.tensor(_MEAN).reshape(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(_STD).reshape(3, 1, 1), persistent=False)
@@ -189,7 +193,12 @@ class MedSegX(nn.Module):
         return encoder.modal_embed(kinds), tuple(e(numbers[:, i]) for i, e in enumerate(encoder.organ_embed))
 
     def masks(
-        self, pixels: Tensor, prompts: Prompts, *, tasks: Sequence[str] | None = None, modalities: Sequence[str] | None = None
+        self,
+        pixels: Tensor,
+        prompts: Prompts,
+        *,
+        tasks: Sequence[str] | None = None,
+        modalities: Sequence[str] | None = None,
     ) -> MedSegXAnswer:
         """Return three masks per image.
 
@@ -244,7 +253,9 @@ def load_medsegx(model: MedSegX, weights: str | None, base: str | None, *, card:
         IncompatibleWeights: The file needs a base and none is given, or something does not fit.
     """
     own = dict(model.sam.named_parameters()) | dict(model.sam.named_buffers())
-    trained = tuple(n for n in own if n.startswith("mask_decoder.") or "adapter_" in n or "modal_embed" in n or "organ_embed" in n)
+    trained = tuple(
+        n for n in own if n.startswith("mask_decoder.") or "adapter_" in n or "modal_embed" in n or "organ_embed" in n
+    )
     frozen = tuple(n for n in own if n not in trained)
     if base is not None:
         rules = Rules(
@@ -309,7 +320,12 @@ _TEST = _card("MedSegX, smallest")
 
 @models.register("medsegx.vit_b", _VIT_B)
 def vit_b(
-    *, weights: str | None = None, base: str | None = None, task: str = "disc", modality: str = "cfp", answer: Answer = "all"
+    *,
+    weights: str | None = None,
+    base: str | None = None,
+    task: str = "disc",
+    modality: str = "cfp",
+    answer: Answer = "all",
 ) -> MedSegX:
     """Return the network on SAM's ViT-B; `base` is SAM's own file, which the released one needs."""
     model = MedSegX(768, 12, 12, (2, 5, 8, 11), task=task, modality=modality, answer=answer)
@@ -319,7 +335,12 @@ def vit_b(
 
 @models.register("medsegx.vit_l", _VIT_L)
 def vit_l(
-    *, weights: str | None = None, base: str | None = None, task: str = "disc", modality: str = "cfp", answer: Answer = "all"
+    *,
+    weights: str | None = None,
+    base: str | None = None,
+    task: str = "disc",
+    modality: str = "cfp",
+    answer: Answer = "all",
 ) -> MedSegX:
     """Return the network on SAM's ViT-L."""
     model = MedSegX(1024, 24, 16, (5, 11, 17, 23), task=task, modality=modality, answer=answer)
@@ -329,7 +350,12 @@ def vit_l(
 
 @models.register("medsegx.vit_h", _VIT_H)
 def vit_h(
-    *, weights: str | None = None, base: str | None = None, task: str = "disc", modality: str = "cfp", answer: Answer = "all"
+    *,
+    weights: str | None = None,
+    base: str | None = None,
+    task: str = "disc",
+    modality: str = "cfp",
+    answer: Answer = "all",
 ) -> MedSegX:
     """Return the network on SAM's ViT-H."""
     model = MedSegX(1280, 32, 16, (7, 15, 23, 31), task=task, modality=modality, answer=answer)
@@ -339,7 +365,12 @@ def vit_h(
 
 @models.register("medsegx.test", _TEST)
 def test(
-    *, weights: str | None = None, base: str | None = None, task: str = "disc", modality: str = "cfp", answer: Answer = "all"
+    *,
+    weights: str | None = None,
+    base: str | None = None,
+    task: str = "disc",
+    modality: str = "cfp",
+    answer: Answer = "all",
 ) -> MedSegX:
     """Return the smallest legal configuration."""
     model = MedSegX(

@@ -45,7 +45,8 @@ class BestMaskLoss:
     ) -> None:
         if min(pixel, dice, overlap, gamma) < 0 or pixel + dice <= 0 or smooth <= 0:
             raise InvalidInput(
-                "weights of a loss cannot be negative, and one of pixel and dice must be above 0.", code="config.invalid"
+                "weights of a loss cannot be negative, and one of pixel and dice must be above 0.",
+                code="config.invalid",
             )
         if alpha is not None and not 0 <= alpha <= 1:
             raise InvalidInput(f"alpha is a share in [0, 1], got {alpha}.", code="config.invalid")
@@ -69,7 +70,10 @@ class BestMaskLoss:
         logits = stages[-1].float()
         self._check(logits, target, known, scores)
         weight = torch.ones_like(target) if known is None else known.to(target)
-        parts = {"pixel": self.pixel * self._pixel(logits, target, weight), "dice": self.dice * self._dice(logits, target, weight)}
+        parts = {
+            "pixel": self.pixel * self._pixel(logits, target, weight),
+            "dice": self.dice * self._dice(logits, target, weight),
+        }
         best = sum(parts.values()).argmin(1, keepdim=True)
         seen = (weight.flatten(1).sum(1) > 0).float()
         found = {k: self._mean(v.gather(1, best)[:, 0], seen) for k, v in parts.items()}
@@ -123,18 +127,24 @@ def overlap_with_truth(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
 
 
 @objectives.register("promptable.sam", Card(title="Segment Anything: best of several masks", paper="arXiv:2304.02643"))
-def sam(*, focal: float = 20.0, dice: float = 1.0, overlap: float = 1.0, gamma: float = 2.0, alpha: float | None = 0.25) -> BestMaskLoss:
+def sam(
+    *, focal: float = 20.0, dice: float = 1.0, overlap: float = 1.0, gamma: float = 2.0, alpha: float | None = 0.25
+) -> BestMaskLoss:
     """Return focal loss, Dice and the error of the expected overlap; the paper gives the weights, gamma and alpha are the usual ones."""
     return BestMaskLoss(pixel=focal, dice=dice, overlap=overlap, gamma=gamma, alpha=alpha)
 
 
-@objectives.register("promptable.medsam", Card(title="MedSAM: Dice and cross entropy", paper="doi:10.1038/s41467-024-44824-z"))
+@objectives.register(
+    "promptable.medsam", Card(title="MedSAM: Dice and cross entropy", paper="doi:10.1038/s41467-024-44824-z")
+)
 def medsam(*, cross_entropy: float = 1.0, dice: float = 1.0) -> BestMaskLoss:
     """Return Dice with squared predictions and cross entropy of one mask (of several, the nearest)."""
     return BestMaskLoss(pixel=cross_entropy, dice=dice, squared=True, smooth=1e-5)
 
 
-@objectives.register("promptable.medsegx", Card(title="MedSegX: best of three masks", paper="doi:10.1038/s41551-025-01497-3"))
+@objectives.register(
+    "promptable.medsegx", Card(title="MedSegX: best of three masks", paper="doi:10.1038/s41551-025-01497-3")
+)
 def medsegx(*, cross_entropy: float = 1.0, dice: float = 1.0) -> BestMaskLoss:
     """Return Dice with squared predictions and cross entropy, the smallest of the masks of each picture."""
     return BestMaskLoss(pixel=cross_entropy, dice=dice, squared=True, smooth=1e-5)
