@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fundusion.core.interfaces import Prompts
 from fundusion.layers.promptable import sam_settings
 from fundusion.layers.sam_masks import SamMaskDecoder, SamPromptEncoder
 from fundusion.layers.sam_names import to_transformers
@@ -23,7 +24,8 @@ def parts():
 def answer(parts, points=None, labels=None, boxes=None, masks=None):
     prompts, decoder = parts
     maps = torch.randn(2, WIDTH, GRID, GRID, generator=torch.Generator().manual_seed(3))
-    tokens, dense = prompts(points, labels, boxes, masks, 2)
+    given = Prompts(points=points, point_labels=labels, boxes=boxes, masks=masks)
+    tokens, dense = prompts(given, 2)
     return decoder(maps, prompts.places(), tokens, dense), maps
 
 

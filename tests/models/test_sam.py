@@ -43,7 +43,7 @@ def test_the_released_file_loads_under_its_own_names(tmp_path):
     model = models.create("sam.test", weights=str(tmp_path / "sam_vit.pth")).eval()
     pixels = torch.randn(1, 3, 64, 64)
     maps, _ = parts["image_encoder"](pixels)
-    tokens, dense = parts["prompt_encoder"](None, None, BOX.boxes, None, 1)
+    tokens, dense = parts["prompt_encoder"](BOX, 1)
     masks, _ = parts["mask_decoder"](maps, parts["prompt_encoder"].places(), tokens, dense)
     found = model.body(pixel_values=pixels, input_boxes=BOX.boxes[:, None], multimask_output=True).pred_masks
     torch.testing.assert_close(found[:, 0], masks[:, 1:], rtol=1e-3, atol=1e-3)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.interfaces import Prompts
 from .sam_image import ChannelNorm, Perceptron
 
 
@@ -57,18 +58,14 @@ class SamPromptEncoder(nn.Module):
         y, x = torch.meshgrid(one, one, indexing="ij")
         return self.pe_layer(torch.stack([x, y], -1)).permute(2, 0, 1)[None]
 
-    def forward(
-        self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, batch: int
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, prompts: Prompts, batch: int) -> tuple[Tensor, Tensor]:
         """Return tokens `(B, N, C)` and the map `(B, C, grid, grid)`.
 
         Args:
-            points: `(B, P, 2)` in pixels of the image.
-            labels: `(B, P)`: 1 inside, 0 outside, -1 none.
-            boxes: `(B, 4)`.
-            masks: Logits `(B, 1, 4 grid, 4 grid)`.
+            prompts: Places in pixels of the image; masks are logits `(B, 1, 4 grid, 4 grid)`.
             batch: B, needed where there is no prompt at all.
         """
+        points, labels, boxes, masks = prompts.points, prompts.point_labels, prompts.boxes, prompts.masks
         width = self.no_mask_embed.weight.shape[1]
         tokens = self.no_mask_embed.weight.new_zeros(batch, 0, width)
         if points is not None and labels is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -212,8 +212,8 @@ class MedSegX(nn.Module):
         where = self.context(tasks or [self.task] * b, modalities or [self.modality] * b)
         maps, shares = self.sam.image_encoder((pixels - self.pixel_mean) / self.pixel_std, where)
         encoder = self.sam.prompt_encoder
-        mask = scaled_mask(prompts.masks, 4 * encoder.grid)
-        tokens, dense = encoder(prompts.points, prompts.point_labels, prompts.boxes, mask, b)
+        prompts = replace(prompts, masks=scaled_mask(prompts.masks, 4 * encoder.grid))
+        tokens, dense = encoder(prompts, b)
         logits, scores = self.sam.mask_decoder(maps, encoder.places(), tokens, dense)
         return MedSegXAnswer(logits=logits[:, 1:], scores=scores[:, 1:], shares=shares)
 
