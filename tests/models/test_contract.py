@@ -157,6 +157,32 @@ def test_tables(table_encoder):
     assert not torch.allclose(known.pooled[0], f.pooled[0])
 
 
+@pytest.fixture(params=SEGMENT)
+def segmenter(request):
+    torch.manual_seed(0)
+    return models.create(request.param).eval()
+
+
+def test_masks(segmenter):
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits, again = segmenter.segment(images), segmenter.segment(images)
+        alone = segmenter.segment(images[1:2])
+    assert logits.shape[0] == 2
+    assert logits.shape[2:] == images.shape[2:]
+    assert bool(torch.isfinite(logits).all())
+    assert torch.equal(logits, again)
+    torch.testing.assert_close(logits[1:2], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_follow_the_image_and_gradients_reach_it(segmenter):
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    segmenter.segment(images).square().sum().backward()
+    assert float(images.grad.abs().max()) > 0
+    with torch.no_grad():
+        assert not torch.allclose(segmenter.segment(images.flip(3)), segmenter.segment(images))
+
+
 TEXTS = ["no haemorrhage.", "drusen at the macula, no fluid in either eye.", "a small bleed"]
 
 
@@ -266,29 +292,3 @@ def test_either_tower_of_an_aligner_plugs_into_fusion(aligner_name):
     answer.logits["dr_grade"].sum().backward()
     idle = [n for n, p in network.encoders.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
-
-
-@pytest.fixture(params=SEGMENT)
-def segmenter(request):
-    torch.manual_seed(0)
-    return models.create(request.param).eval()
-
-
-def test_masks(segmenter):
-    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        logits, again = segmenter.segment(images), segmenter.segment(images)
-        alone = segmenter.segment(images[1:2])
-    assert logits.shape[0] == 2
-    assert logits.shape[2:] == images.shape[2:]
-    assert bool(torch.isfinite(logits).all())
-    assert torch.equal(logits, again)
-    torch.testing.assert_close(logits[1:2], alone, rtol=1e-4, atol=1e-4)
-
-
-def test_masks_follow_the_image_and_gradients_reach_it(segmenter):
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    segmenter.segment(images).square().sum().backward()
-    assert float(images.grad.abs().max()) > 0
-    with torch.no_grad():
-        assert not torch.allclose(segmenter.segment(images.flip(3)), segmenter.segment(images))

@@ -22,7 +22,7 @@ from ..core.errors import InvalidInput
 from ..core.interfaces import Loss
 from ..core.registry import models, objectives
 from ..layers.weights import digest, save_state
-from .config import FitConfig
+from .config import FitConfig, deciding
 from .loop import RunResult, fit
 from .mask_data import MaskData, MaskSet, prepare_masks
 from .mask_patches import cut_patches
@@ -66,8 +66,7 @@ class SegmentConfig(BaseModel):
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
-        for key in ("device", "loggers", "checkpoint_every"):
-            value["train"].pop(key)
+        value["train"] = deciding(value["train"])
         for key in ("cache", "unseen"):
             value.pop(key)
         # Where the folders lie decides nothing.
@@ -175,7 +174,7 @@ class SegmentRun:
         """Return the segmenter."""
         return trained["model"]
 
-    def training_mode(self, trained: nn.ModuleDict) -> None:
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
         """Let normalisation follow the batch."""
         trained.train()
 
