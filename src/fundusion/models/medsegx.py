@@ -294,28 +294,30 @@ def _from_base(state: dict[str, Tensor], model: MedSegX) -> dict[str, Tensor]:
     return {k: v for k, v in named.items() if not (k.startswith("mask_decoder.") and own[k].shape != v.shape)}
 
 
-_TRAINED_ON = ("MedSegDB (129 public sets)",)
-
-
-def _card(title: str) -> Card:
+def _card(title: str, *, released: bool = False) -> Card:
+    file = (
+        "medsegx_vit_b.pth by the link of github.com/MedSegX/MedSegX-code, and sam_vit_b_01ec64.pth of github.com/facebookresearch/"
+        "segment-anything: give both paths, weights= and base=."
+    )
     return Card(
         title=title,
         roles=frozenset({"segment"}),
         modalities=frozenset({"cfp", "ultrasound"}),
         # Values of [0, 1]; the network scales them itself.
-        input=ImageInput(size=256, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop="none", fit="stretch", resample="bilinear"),
+        input=ImageInput(
+            size=256, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop="none", fit="stretch", resample="bilinear"
+        ),
         paper="doi:10.1038/s41551-025-01497-3",
-        weight_license="Apache-2.0",
-        training_data=_TRAINED_ON,
+        weight_license="Apache-2.0" if released else None,
+        training_data=("MedSegDB (129 public sets)",) if released else (),
         classes=("mask_1", "mask_2", "mask_3"),
-        obtain="medsegx_vit_b.pth by the link of github.com/MedSegX/MedSegX-code, and sam_vit_b_01ec64.pth of github.com/facebookresearch/"
-        "segment-anything: give both paths, weights= and base=.",
+        obtain=file if released else "",
         notes="Three masks per box; published scores choose the best of them with the truth, and draw the box from it.",
-    )  # fmt: skip
+    )
 
 
-_VIT_B, _VIT_L, _VIT_H = (_card(f"MedSegX, ViT-{x}") for x in "BLH")
-_TEST = _card("MedSegX, smallest")
+_VIT_B = _card("MedSegX, ViT-B", released=True)
+_VIT_L, _VIT_H, _TEST = _card("MedSegX, ViT-L"), _card("MedSegX, ViT-H"), _card("MedSegX, smallest")
 
 
 @models.register("medsegx.vit_b", _VIT_B)
