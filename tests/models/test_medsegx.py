@@ -205,12 +205,12 @@ def test_without_a_box_the_whole_image_is_looked_at_and_best_is_chosen_by_expect
     assert every.shape == (1, 3, 48, 64)
     scores = small.masks(torch.nn.functional.interpolate(image, (64, 64), mode="bilinear", antialias=True) * 255,
                          Prompts(boxes=torch.tensor([[10.0, 8 * 64 / 48, 50.0, 40 * 64 / 48]]))).scores  # fmt: skip
-    small.answer = "best"
+    small.keep = "best"
     best = small.segment(image, BOX)
     assert best.shape == (1, 1, 48, 64)
     torch.testing.assert_close(best[:, 0], every[:, int(scores.argmax())])
-    with pytest.raises(InvalidInput, match="answer"):
-        models.create("medsegx.test", answer="oracle")
+    with pytest.raises(InvalidInput, match="keep"):
+        models.create("medsegx.test", keep="oracle")
 
 
 def test_only_experts_context_and_decoder_learn_from_a_drawn_mask():

@@ -27,7 +27,10 @@ class FourierPlaces(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         """Return `(..., C)` for places `(..., 2)`, x first."""
-        angles = 2 * math.pi * ((2 * places - 1) @ self.positional_encoding_gaussian_matrix)
+        # Written out, so that automatic casting to 16 bits does not blur places; a product of matrices it would cast.
+        x, y = (2 * places - 1).split(1, -1)
+        rates = self.positional_encoding_gaussian_matrix
+        angles = 2 * math.pi * (x * rates[0] + y * rates[1])
         return torch.cat([angles.sin(), angles.cos()], -1)
 
 

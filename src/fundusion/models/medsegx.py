@@ -27,7 +27,7 @@ from ..layers.sam_image import SamImageEncoder, resized_tables
 from ..layers.sam_masks import SamMaskDecoder, SamPromptEncoder
 from ..layers.sam_names import to_released
 
-Answer = Literal["all", "best"]
+Keep = Literal["all", "best"]
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -92,7 +92,7 @@ class MedSegXAnswer:
     """What the network says.
 
     Args:
-        logits: `(B, 3, S, S)`, the three masks.
+        logits: `(B, 3, H, W)`, the three masks.
         scores: `(B, 3)`, the overlap that the head of Segment Anything expects; MedSegX did not train it.
         shares: `(B, experts)` per block.
     """
@@ -126,7 +126,7 @@ class MedSegX(nn.Module):
         embedding: Width of the context's vectors.
         task: Used by `segment`; see `knowledge.medsegx.TASKS`.
         modality: Used by `segment`.
-        answer: "all" (three masks) or "best" (the one with the greatest expected overlap).
+        keep: "all" (three masks) or "best" (the one with the greatest expected overlap).
     """
 
     pixel_mean: Tensor
@@ -149,13 +149,13 @@ class MedSegX(nn.Module):
         embedding: int = 16,
         task: str = "disc",
         modality: str = "cfp",
-        answer: Answer = "all",
+        keep: Keep = "all",
     ) -> None:
         super().__init__()
-        if answer not in ("all", "best"):
-            raise InvalidInput(f'answer {answer!r} is not "all" or "best".', code="config.invalid")
+        if keep not in ("all", "best"):
+            raise InvalidInput(f'keep {keep!r} is not "all" or "best".', code="config.invalid")
         task_place(task), modality_number(modality)
-        self.task, self.modality, self.answer, self.size = task, modality, answer, size
+        self.task, self.modality, self.keep, self.size = task, modality, keep, size
         encoder = SamImageEncoder(width, depth, num_heads, wide, size=size, window=window, out=channels)
         encoder.modal_embed = nn.Embedding(len(MODALITIES), embedding)
         rows = (1, len(PARTS), len(REGIONS), len(ORGANS), TASK_ROWS)
@@ -217,8 +217,8 @@ class MedSegX(nn.Module):
         logits, scores = self.sam.mask_decoder(maps, encoder.places(), tokens, dense)
         return MedSegXAnswer(logits=logits[:, 1:], scores=scores[:, 1:], shares=shares)
 
-    def segment(self, images: Tensor, prompts: Prompts | None = None) -> Tensor:
-        """Return logits `(B, 3, H, W)`, or `(B, 1, H, W)` with answer "best", of the model's task.
+    def answer(self, images: Tensor, prompts: Prompts | None = None) -> MedSegXAnswer:
+        """Return three masks of the model's task in the images' own size; for training.
 
         Args:
             images: `(B, 3, H, W)` in [0, 1]; both sides are scaled to the model's, whatever the aspect.
@@ -227,13 +227,16 @@ class MedSegX(nn.Module):
         checked_images(images)
         height, width = images.shape[2:]
         prompts = scaled_prompts(checked_prompts(prompts, images), self.size / width, self.size / height)
-        pixels = _resized(images, (self.size, self.size)) * 255
-        found = self.masks(pixels, prompts)
-        logits = found.logits
-        if self.answer == "best":
-            best = found.scores.argmax(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])
-            logits = logits.gather(1, best)
-        return _resized(logits, (height, width))
+        found = self.masks(_resized(images, (self.size, self.size)) * 255, prompts)
+        return replace(found, logits=_resized(found.logits, (height, width)))
+
+    def segment(self, images: Tensor, prompts: Prompts | None = None) -> Tensor:
+        """Return logits `(B, 3, H, W)`, or `(B, 1, H, W)` where only the best is kept; see `answer`."""
+        found = self.answer(images, prompts)
+        if self.keep == "all":
+            return found.logits
+        best = found.scores.argmax(1)[:, None, None, None].expand(-1, 1, *found.logits.shape[2:])
+        return found.logits.gather(1, best)
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -327,10 +330,10 @@ def vit_b(
     base: str | None = None,
     task: str = "disc",
     modality: str = "cfp",
-    answer: Answer = "all",
+    keep: Keep = "all",
 ) -> MedSegX:
     """Return the network on SAM's ViT-B; `base` is SAM's own file, which the released one needs."""
-    model = MedSegX(768, 12, 12, (2, 5, 8, 11), task=task, modality=modality, answer=answer)
+    model = MedSegX(768, 12, 12, (2, 5, 8, 11), task=task, modality=modality, keep=keep)
     load_medsegx(model, weights, base, card=_VIT_B)
     return model
 
@@ -342,10 +345,10 @@ def vit_l(
     base: str | None = None,
     task: str = "disc",
     modality: str = "cfp",
-    answer: Answer = "all",
+    keep: Keep = "all",
 ) -> MedSegX:
     """Return the network on SAM's ViT-L."""
-    model = MedSegX(1024, 24, 16, (5, 11, 17, 23), task=task, modality=modality, answer=answer)
+    model = MedSegX(1024, 24, 16, (5, 11, 17, 23), task=task, modality=modality, keep=keep)
     load_medsegx(model, weights, base, card=_VIT_L)
     return model
 
@@ -357,10 +360,10 @@ def vit_h(
     base: str | None = None,
     task: str = "disc",
     modality: str = "cfp",
-    answer: Answer = "all",
+    keep: Keep = "all",
 ) -> MedSegX:
     """Return the network on SAM's ViT-H."""
-    model = MedSegX(1280, 32, 16, (7, 15, 23, 31), task=task, modality=modality, answer=answer)
+    model = MedSegX(1280, 32, 16, (7, 15, 23, 31), task=task, modality=modality, keep=keep)
     load_medsegx(model, weights, base, card=_VIT_H)
     return model
 
@@ -372,11 +375,11 @@ def test(
     base: str | None = None,
     task: str = "disc",
     modality: str = "cfp",
-    answer: Answer = "all",
+    keep: Keep = "all",
 ) -> MedSegX:
     """Return the smallest legal configuration."""
     model = MedSegX(
-        16, 2, 2, (1,), size=64, window=2, channels=32, decoder_heads=2, decoder_mlp=32, task=task, modality=modality, answer=answer
+        16, 2, 2, (1,), size=64, window=2, channels=32, decoder_heads=2, decoder_mlp=32, task=task, modality=modality, keep=keep
     )  # fmt: skip
     load_medsegx(model, weights, base, card=_TEST)
     return model
