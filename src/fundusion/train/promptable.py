@@ -138,7 +138,8 @@ class PromptedRun(SegmentRun):
             whole = merge_lora(whole)
         inner = getattr(whole, "body", whole)
         path = self.folder / WEIGHTS
-        save_state(path, inner.state_dict(), metadata={"model": settings.model})
+        # Segment Anything keeps one table under two names; a file holds each on its own.
+        save_state(path, {k: v.clone() for k, v in inner.state_dict().items()}, metadata={"model": settings.model})
         write_json(
             self.folder / FACTS,
             {
