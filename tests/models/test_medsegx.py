@@ -10,6 +10,7 @@ from fundusion.core.interfaces import Prompts
 from fundusion.core.registry import models, objectives
 from fundusion.layers.sam_image import Perceptron, SamImageEncoder
 from fundusion.layers.sam_masks import SamMaskDecoder, SamPromptEncoder
+from fundusion.layers.sam_names import to_transformers
 from fundusion.layers.weights import save_state
 from fundusion.models.medsegx import ConMoAE, MedSegX
 
@@ -121,6 +122,17 @@ def test_a_released_file_needs_the_base_and_both_give_the_network_back(small, tm
     save_state(tmp_path / "whole.safetensors", {k: v.clone() for k, v in model.state_dict().items()})
     again = models.create("medsegx.test", weights=str(tmp_path / "whole.safetensors")).eval()
     assert torch.equal(again.segment(picture(), BOX), model.segment(picture(), BOX))
+
+
+def test_a_base_saved_by_transformers_is_the_same_base(tmp_path):
+    sam = released_sam()
+    torch.save(sam, tmp_path / "sam.pth")
+    save_state(tmp_path / "model.safetensors", {k: v.clone() for k, v in to_transformers(sam).items()})
+    models_of = []
+    for base in ("sam.pth", "model.safetensors"):
+        torch.manual_seed(1)
+        models_of.append(models.create("medsegx.test", base=str(tmp_path / base)).state_dict())
+    assert all(torch.equal(v, models_of[1][k]) for k, v in models_of[0].items())
 
 
 def test_the_base_alone_starts_a_training(tmp_path):
