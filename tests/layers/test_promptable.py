@@ -127,3 +127,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         settings_of(str(tmp_path))
     with pytest.raises(InvalidInput, match="preparation"):
         models.create("sam.test", preparation="other")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["sam.test", "medsam.test"])
+def test_sixteen_bits_give_the_same_picture(name):
+    torch.manual_seed(0)
+    model = models.create(name).eval()
+    plain = model.segment(picture(), BOX)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model.segment(picture(), BOX)
+    assert low.dtype == torch.float32
+    assert float(torch.corrcoef(torch.stack([low.flatten(), plain.flatten()]))[0, 1]) > 0.98

@@ -28,10 +28,11 @@ def test_the_box_is_scaled_by_side():
     torch.manual_seed(0)
     model = models.create("medsam.test").eval()
     seen = {}
-    body = model.body.forward
+    body, eye = model.body.forward, model.body.vision_encoder.forward
     model.body.forward = lambda **k: seen.update(k) or body(**k)
+    model.body.vision_encoder.forward = lambda x: seen.update(pixels=x) or eye(x)
     model.segment(torch.rand(1, 3, 32, 128), Prompts(boxes=torch.tensor([[16.0, 8.0, 64.0, 24.0]])))
     assert seen["input_boxes"].tolist() == [[[8.0, 16.0, 32.0, 48.0]]]
     assert seen["multimask_output"] is False
-    assert seen["pixel_values"].shape == (1, 3, 64, 64)
+    assert seen["pixels"].shape == (1, 3, 64, 64)
     assert models.card("medsam.test").input.fit == "stretch"

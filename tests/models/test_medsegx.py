@@ -253,7 +253,7 @@ def test_only_experts_context_and_decoder_learn_from_a_drawn_mask():
 
 @torch.no_grad()
 def test_sixteen_bits_do_not_blur_places(small):
-    image = picture(64, 64)
+    image = picture(100, 130)
     with torch.autocast("cpu", torch.bfloat16):
         places = small.sam.prompt_encoder.places()
         low = small.segment(image, BOX).float()

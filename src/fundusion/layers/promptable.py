@@ -122,15 +122,18 @@ class PromptedSam(nn.Module):
         grid = self.body.prompt_encoder.image_embedding_size[0]
         share = 4 * grid / self.size
         cut = (max(1, round(ready.covered[0] * share)), max(1, round(ready.covered[1] * share)))
-        out = self.body(
-            pixel_values=ready.pixels,
-            input_points=None if placed.points is None else placed.points[:, None],
-            input_labels=None if placed.point_labels is None else placed.point_labels[:, None],
-            input_boxes=None if placed.boxes is None else placed.boxes[:, None],
-            input_masks=scaled_mask(placed.masks, 4 * grid, cut=cut),
-            multimask_output=self.multimask,
-        )
-        low = out.pred_masks[:, 0]
+        maps = self.body.vision_encoder(ready.pixels).last_hidden_state
+        # Prompts and masks stay at full precision under automatic casting: places would be blurred, and they cost next to nothing.
+        with torch.autocast(images.device.type, enabled=False):
+            out = self.body(
+                image_embeddings=maps.to(self.body.dtype),
+                input_points=None if placed.points is None else placed.points[:, None],
+                input_labels=None if placed.point_labels is None else placed.point_labels[:, None],
+                input_boxes=None if placed.boxes is None else placed.boxes[:, None],
+                input_masks=scaled_mask(placed.masks, 4 * grid, cut=cut),
+                multimask_output=self.multimask,
+            )
+        low = out.pred_masks[:, 0].float()
         return SamAnswer(logits=self._full(low, ready, images), scores=out.iou_scores[:, 0], low=low)
 
     def _full(self, low: Tensor, ready: Prepared, images: Tensor) -> Tensor:

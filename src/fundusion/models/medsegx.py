@@ -242,6 +242,8 @@ class MedSegX(nn.Module):
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(x.shape[2:]) == size:
         return x
+    # A processor does not scale numbers of 16 bits without aliasing.
+    x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
