@@ -1,0 +1,36 @@
+"""The segmenters in the package load, say what they saw, and find vessels."""
+
+import numpy as np
+import pytest
+
+from fundusion.core.registry import datasets
+from fundusion.readers import read_study
+from fundusion.readers.mask import read_mask
+from fundusion.segmenting import load_segmenter, segment_image
+from fundusion.shipped import resolve_segmenter, shipped_segmenters
+
+
+@pytest.mark.parametrize("name", shipped_segmenters())
+def test_every_segmenter_loads_and_names_its_sets_on_its_card(name):
+    segmenter = load_segmenter(name)
+    card = (resolve_segmenter(name)[0] / "CARD.md").read_text("utf-8")
+    for one in segmenter.facts["training_data"]:
+        assert one.partition(".")[0].lower() in card.lower()
+    assert "Not a medical device" in card
+    assert segmenter.facts["terms"]
+    assert set(segmenter.thresholds) == set(segmenter.classes)
+
+
+def test_vessels_of_real_eyes_reach_what_the_card_says(data_root):
+    """Held-out pictures of CHASE_DB1: 0.815 on the card."""
+    segmenter = load_segmenter("vessels")
+    scores = []
+    for record in datasets.create("chase_db1", root=data_root / "chase_db1"):
+        if record.study_id not in ("Image_04L", "Image_09R"):
+            continue
+        image = read_study(record).images["cfp"][0]
+        found = segment_image(segmenter, image, flips=1)
+        truth = (read_mask(record.masks["vessels"][0]) > 0) & found.field.mask(image.pixels.shape)
+        scores.append(2 * (found.masks["vessel"] & truth).sum() / (found.masks["vessel"].sum() + truth.sum()))
+    assert len(scores) == 2
+    assert np.mean(scores) > 0.77
