@@ -90,7 +90,7 @@ def test_every_family_takes_a_hub_id_and_says_how_to_get_what_cannot_be_fetched(
     put = tmp_path / "weights" / "owner--name" / "model.safetensors"
     put.parent.mkdir(parents=True)
     save_state(put, {k: v.clone() for k, v in state.items()})
-    again = models.create(name, weights="hub:owner/name", sha256=digest_of(put))
+    again = models.create(name, weights="hub:owner/name/model.safetensors", sha256=digest_of(put))
     assert again.weights_record["source"] == "hub:owner/name/model.safetensors"
     assert again.weights_record["digest_verified"]
     with pytest.raises(IncompatibleWeights) as caught:
