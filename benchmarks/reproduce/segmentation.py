@@ -35,7 +35,8 @@ ROOTS = {"drive": "drive", "chase_db1": "chase_db1", "stare": "stare", "hrf": "h
          "drishti_gs": "drishti_gs", "idrid.segmentation": "idrid_seg"}  # fmt: skip
 #: Dice of the published LW-Net on the kept-back pictures of each set.
 PUBLISHED = {"drive": 0.825, "chase_db1": 0.722, "stare": 0.769, "hrf": 0.708}
-LESIONS = ("MA", "HE", "EX", "SE")
+#: Levels of probability that are told apart.
+_LEVELS = 4096
 
 
 def held_out(name: str, data: Path, fraction: float = 0.15, seed: int = 0) -> list[StudyRecord]:
@@ -177,35 +178,43 @@ def artery_vein(segmenter: Segmenter, data: Path) -> dict[str, Any]:
 
 def lesions(segmenter: Segmenter, data: Path) -> dict[str, Any]:
     """Return the area under the precision-recall curve over all pixels of the held-out pictures, with an interval over pictures."""
-    from sklearn.metrics import average_precision_score
-
-    kept: dict[str, list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]] = {c: [] for c in LESIONS}
+    kept: dict[str, list[npt.NDArray[np.int64]]] = {c: [] for c in segmenter.classes}
     for record in held_out("idrid.segmentation", data):
         image = read_study(record).images["cfp"][0]
         found = segment_image(segmenter, image)
         inside = found.field.mask(image.pixels.shape)
-        for name in LESIONS:
+        for name in segmenter.classes:
             truth = np.zeros(inside.shape, bool)
             for file in record.masks.get(name, ()):
                 truth |= read_mask(file) > 0
-            values = np.round(found.probabilities[name][inside] * 255).astype(np.uint8)
-            kept[name].append((truth[inside], values))
-    rows = {}
+            values = np.rint(found.probabilities[name][inside] * (_LEVELS - 1)).astype(np.int64)
+            counts = [np.bincount(values[truth[inside] == side], minlength=_LEVELS) for side in (False, True)]
+            kept[name].append(np.stack(counts))
     random = np.random.default_rng(0)
-    for name, pairs in kept.items():
-
-        def area(chosen: Any, pairs: Any = pairs) -> float:
-            truth = np.concatenate([pairs[i][0] for i in chosen])
-            return (
-                float(average_precision_score(truth, np.concatenate([pairs[i][1] for i in chosen])))
-                if truth.any()
-                else np.nan
-            )
-
-        draws = [area(random.integers(len(pairs), size=len(pairs))) for _ in range(100)]
+    rows = {}
+    for name, counts in kept.items():
+        draws = [
+            average_precision(sum(counts[i] for i in random.integers(len(counts), size=len(counts))))
+            for _ in range(2000)
+        ]
         low, high = np.nanquantile(draws, [0.025, 0.975])
-        rows[name] = [round(float(v), 4) for v in (area(range(len(pairs))), low, high)] + [len(pairs)]
+        whole = average_precision(sum(counts))
+        rows[name] = [round(float(v), 4) for v in (whole, low, high)] + [len(counts)]
     return rows
+
+
+def average_precision(counts: Any) -> float:
+    """Return the area under the precision-recall curve from pixels per level of probability: `(2, levels)`, absent and present.
+
+    Example:
+        >>> average_precision(np.array([[1, 0, 0], [0, 0, 1]]))
+        1.0
+    """
+    absent, present = (np.cumsum(c[::-1]) for c in counts)
+    if present[-1] == 0:
+        return float("nan")
+    precision = present / np.maximum(present + absent, 1)
+    return float((np.diff(present, prepend=0) * precision).sum() / present[-1])
 
 
 def main() -> None:
