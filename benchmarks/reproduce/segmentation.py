@@ -27,7 +27,7 @@ from fundusion.core.study import StudyRecord
 from fundusion.datasets._splits import position_of
 from fundusion.readers import read_study
 from fundusion.readers.mask import read_artery_vein, read_mask
-from fundusion.segmenting import Masks, Segmenter, load_segmenter, segment_image
+from fundusion.segmenting import Masks, Segmenter, largest_region, load_segmenter, segment_image
 from fundusion.shipped import resolve_segmenter
 from fundusion.transforms.field_of_view import FieldOfView, find_field_of_view
 
@@ -137,6 +137,23 @@ def best_threshold(segmenter: Segmenter, data: Path) -> float:
     return float(grid[int(np.argmax(np.mean(scores, 0)))])
 
 
+def best_cup_threshold(segmenter: Segmenter, data: Path) -> float:
+    """Return the threshold of the cup with the least error of the cup-to-disc ratio, from every other picture that was trained on."""
+    outside = {r.study_id for r in held_out("drishti_gs", data)}
+    records = [r for r in datasets.create("drishti_gs", root=data / ROOTS["drishti_gs"]) if r.study_id not in outside][
+        ::2
+    ]
+    grid = (0.3, 0.4, 0.5, 0.6, 0.7)
+    errors = []
+    for record in records:
+        found = segment_image(segmenter, read_study(record).images["cfp"][0])
+        disc = height(found.masks["disc"])
+        cups = [height(largest_region(found.probabilities["cup"] >= t)) for t in grid]
+        if disc:
+            errors.append([abs(cup / disc - float(record.labels["vcdr"])) for cup in cups])
+    return grid[int(np.argmin(np.mean(errors, 0)))]
+
+
 def height(mask: npt.NDArray[np.bool_]) -> int:
     """Return the number of rows a region spans."""
     rows = np.flatnonzero(mask.any(1))
@@ -223,13 +240,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FUNDUSION_DATA", "../shared/data")))
     parser.add_argument("--weights", type=Path, default=None, help="Folder of published weights.")
     parser.add_argument("--model", action="append", default=[], help="KIND=FOLDER instead of the shipped one.")
-    parser.add_argument("--threshold", action="store_true", help="Only print the best threshold of vessels.")
+    parser.add_argument(
+        "--threshold", action="store_true", help="Only print the thresholds that training pictures ask for."
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/segmentation.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     given = dict(m.split("=", 1) for m in options.model)
     if options.threshold:
-        print(best_threshold(load_segmenter(given.get("vessels", "vessels")), options.data))
+        print("vessel", best_threshold(load_segmenter(given.get("vessels", "vessels")), options.data))
+        print("cup", best_cup_threshold(load_segmenter(given.get("disc_cup", "disc_cup")), options.data))
         return
     results: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
     peer = lwnet(options.weights or options.data.parent / "weights")

@@ -1,5 +1,7 @@
 """The segmenters in the package load, say what they saw, and find vessels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from fundusion.readers import read_study
 from fundusion.readers.mask import read_mask
 from fundusion.segmenting import load_segmenter, segment_image
 from fundusion.shipped import resolve_segmenter, shipped_segmenters
+from fundusion.train.segmentation import read_recipe
 
 
 @pytest.mark.parametrize("name", shipped_segmenters())
@@ -19,6 +22,21 @@ def test_every_segmenter_loads_and_names_its_sets_on_its_card(name):
     assert "Not a medical device" in card
     assert segmenter.facts["terms"]
     assert set(segmenter.thresholds) == set(segmenter.classes)
+
+
+@pytest.mark.parametrize("name", shipped_segmenters())
+def test_every_segmenter_is_what_its_recipe_makes(name):
+    facts = load_segmenter(name).facts
+    recipe = read_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.toml", "data")
+    assert facts["model"] == recipe.model
+    assert {k: v for k, v in facts["options"].items() if k != "classes"} == recipe.options
+    assert (facts["field_px"], facts["epochs"]) == (recipe.field_px, recipe.train.epochs)
+    # An output that was not learned may be cut off; its card says so.
+    assert set(facts["classes"]) <= set(recipe.classes)
+    assert facts["thresholds"] == {c: recipe.thresholds.get(c, 0.5) for c in facts["classes"]}
+    assert facts.get("inside", {}) == recipe.inside
+    assert facts["terms"] == recipe.terms
+    assert facts["training_data"] == sorted({s.name for s in recipe.sets})
 
 
 def test_vessels_of_real_eyes_reach_what_the_card_says(data_root):

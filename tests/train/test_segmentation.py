@@ -44,7 +44,7 @@ def config_of(tree, **changes):
 
 
 def test_the_loss_falls_and_the_result_can_be_used(tree, tmp_path):
-    config = config_of(tree, train=FitConfig(**{**FIT, "epochs": 30}))
+    config = config_of(tree, train=FitConfig(**{**FIT, "epochs": 30}), thresholds={"vessel": 0.4}, terms="mine")
     result = train_segmenter(tmp_path / "run", config=config)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
@@ -54,6 +54,7 @@ def test_the_loss_falls_and_the_result_can_be_used(tree, tmp_path):
     segmenter = load_segmenter(tmp_path / "run")
     assert segmenter.classes == ("vessel",)
     assert segmenter.facts["training_data"] == ["hrf"]
+    assert (segmenter.thresholds, segmenter.facts["terms"]) == ({"vessel": 0.4}, "mine")
 
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(tree, tmp_path, monkeypatch):
@@ -89,6 +90,7 @@ def test_a_digest_follows_what_decides_the_weights_only(tree):
     base = config_of(tree)
     assert config_of(tree, cache="elsewhere").digest() == base.digest()
     assert config_of(tree, sets=(MaskSet(name="hrf", root="other"),)).digest() == base.digest()
+    assert config_of(tree, thresholds={"vessel": 0.3}, terms="x").digest() == base.digest()
     assert config_of(tree, zoom=1.1).digest() != base.digest()
 
 

@@ -61,13 +61,18 @@ class SegmentConfig(BaseModel):
     objective_options: dict[str, Any] = {}
     validation_fraction: float = Field(default=0.15, gt=0, lt=1)
     cache: str | None = None
+    #: Written beside the weights, deciding nothing in training: thresholds (0.5 where none is given), which structure lies inside
+    #: which, and the terms of the weights.
+    thresholds: dict[str, float] = {}
+    inside: dict[str, str] = {}
+    terms: str = ""
     train: FitConfig = FitConfig(epochs=40, batch_size=8, learning_rate=2e-3, warmup_steps=100, ema=0.99, clip=2.0)
 
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
         value["train"] = deciding(value["train"])
-        for key in ("cache", "unseen"):
+        for key in ("cache", "unseen", "thresholds", "inside", "terms"):
             value.pop(key)
         # Where the folders lie decides nothing.
         value["sets"] = [{k: v for k, v in s.items() if k != "root"} for s in value["sets"]]
@@ -226,7 +231,9 @@ class SegmentRun:
                 "options": {**self.config.options, "classes": list(self.config.classes)},
                 "classes": list(self.config.classes),
                 "field_px": self.config.field_px,
-                "thresholds": dict.fromkeys(self.config.classes, 0.5),
+                "thresholds": {c: self.config.thresholds.get(c, 0.5) for c in self.config.classes},
+                "inside": self.config.inside,
+                "terms": self.config.terms,
                 "training_data": sorted({s.name for s in self.config.sets}),
                 "epochs": epochs,
                 "sha256": digest(path),
