@@ -50,20 +50,39 @@ class Taken:
         study: With pictures just large enough for the network.
         fields: Image modality to the field of view of each image, in coordinates of the full picture; None where none is looked for.
         view: The same study with pictures large enough to be shown and judged; often `study` itself.
+        fine: Image modality to the pictures to measure in, as fine as was asked for where the file is; often those of `study`.
     """
 
     study: Study
     view: Study
     fields: Mapping[str, tuple[FieldOfView | None, ...]] = field(default_factory=dict)
+    fine: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
 
 
-def take_study(record: StudyRecord, inputs: Mapping[str, ImageInput], *, view_px: int | None = None) -> Taken:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """One picture of a file: for the network, to show, to measure in, and its field of view."""
+
+    image: Image
+    found: FieldOfView | None
+    view: Image
+    fine: Image
+
+
+def take_study(
+    record: StudyRecord,
+    inputs: Mapping[str, ImageInput],
+    *,
+    view_px: int | None = None,
+    fine_px: int | None = None,
+) -> Taken:
     """Return a record read for a network.
 
     Args:
         record: Whose files are read.
         inputs: Image modality to the pixels its encoder wants; files of other modalities are read whole.
         view_px: Shorter side that `Taken.view` has at least where the file has it; None asks for no more than the network.
+        fine_px: Side of the square that the field of `Taken.fine` is brought to; None asks for no more than the network.
 
     Raises:
         ReadError: A file cannot be used; the message names it without its folder.
@@ -72,15 +91,21 @@ def take_study(record: StudyRecord, inputs: Mapping[str, ImageInput], *, view_px
     """
     images: dict[str, tuple[Image, ...]] = {}
     views: dict[str, tuple[Image, ...]] = {}
+    fines: dict[str, tuple[Image, ...]] = {}
     fields: dict[str, tuple[FieldOfView | None, ...]] = {}
     for modality, paths in record.images.items():
-        taken = [_of_the_eye(_take(path, modality, inputs.get(modality), view_px), record, path) for path in paths]
-        images[modality] = tuple(i for t in taken for i, _, _ in t)
-        fields[modality] = tuple(f for t in taken for _, f, _ in t)
-        views[modality] = tuple(v for t in taken for _, _, v in t)
+        side = fine_px if modality == "cfp" else None
+        of_files = [
+            _of_the_eye(_take(path, modality, inputs.get(modality), (view_px, side)), record, path) for path in paths
+        ]
+        taken = [p for pictures in of_files for p in pictures]
+        images[modality] = tuple(p.image for p in taken)
+        fields[modality] = tuple(p.found for p in taken)
+        views[modality] = tuple(p.view for p in taken)
+        fines[modality] = tuple(p.fine for p in taken)
     study = assemble_study(record, images)
     same = all(a is b for m in images for a, b in zip(images[m], views[m], strict=True))
-    return Taken(study=study, view=study if same else assemble_study(record, views), fields=fields)
+    return Taken(study=study, view=study if same else assemble_study(record, views), fields=fields, fine=fines)
 
 
 def prepare_photograph(
@@ -142,34 +167,44 @@ def _with_field(
     return image, found
 
 
-def _of_the_eye(
-    taken: list[tuple[Image, FieldOfView | None, Image]], record: StudyRecord, path: str
-) -> list[tuple[Image, FieldOfView | None, Image]]:
+def _of_the_eye(taken: list[_Picture], record: StudyRecord, path: str) -> list[_Picture]:
     """Leave out scans of the other eye where a file holds both."""
-    kept = of_one_eye([image for image, _, _ in taken], record.laterality, split_part(path)[0])
+    kept = of_one_eye([p.image for p in taken], record.laterality, split_part(path)[0])
     if len(kept) == len(taken):
         return taken
-    chosen = [(f, v is i) for i, f, v in taken if i.laterality is record.laterality]
-    return [(image, f, image) for image, (f, _) in zip(kept, chosen, strict=True)]
+    chosen = [p.found for p in taken if p.image.laterality is record.laterality]
+    return [_Picture(image=i, found=f, view=i, fine=i) for i, f in zip(kept, chosen, strict=True)]
 
 
 def _take(
-    path: str, modality: str, image_input: ImageInput | None, view_px: int | None
-) -> list[tuple[Image, FieldOfView | None, Image]]:
-    """Return each image of a file with its field and the picture to show."""
+    path: str, modality: str, image_input: ImageInput | None, more: tuple[int | None, int | None]
+) -> list[_Picture]:
+    """Return each image of a file with its field, the picture to show and the one to measure in."""
     rest: list[Image] = []
+    view_px, fine_px = more
 
     def read(px: int | None) -> Image:
-        first, *more = read_images(path, modality=modality, enough_px=px)
-        rest[:] = more
+        first, *others = read_images(path, modality=modality, enough_px=px)
+        rest[:] = others
         return first
 
     image, found = _with_field(read, image_input, modality)
-    view = image
-    if view_px and image.reduction > 1 and min(image.pixels.shape[:2]) < view_px:
-        view = read(view_px)
-        if view.digest != image.digest:
+
+    def again(px: int) -> Image:
+        other = read(px)
+        if other.digest != image.digest:
             raise ReadError(
                 f"{Path(path).name!r} changed while it was read.", code="file.changed", hint="Run the command again."
             )
-    return [(image, found, view), *((i, field_of(i), i) for i in rest)]
+        return other
+
+    view = again(view_px) if view_px and image.reduction > 1 and min(image.pixels.shape[:2]) < view_px else image
+    fine = view if view.reduction < image.reduction else image
+    if fine_px and found is not None and fine.reduction > 1:
+        side = max(found.box[2] - found.box[0], found.box[3] - found.box[1])
+        if side < _least_side(fine_px) * fine.reduction:
+            # Of the whole file as many pixels as give its field enough of them.
+            whole = min(fine.full_shape or fine.pixels.shape[:2])
+            fine = again(math.ceil(whole / max(1.0, side / _least_side(fine_px))))
+    first = _Picture(image=image, found=found, view=view, fine=fine)
+    return [first, *(_Picture(image=i, found=field_of(i), view=i, fine=i) for i in rest)]

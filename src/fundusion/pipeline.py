@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,206 +13,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .core.errors import InvalidInput, NotGradable
-from .core.registry import ImageInput, terms_of_weights
-from .core.results import Explanation, ModalityUse, Quality, StudyResult
-from .core.study import Image, Study, StudyRecord
-from .core.table import TableSchema
-from .core.vocabulary import MODALITY_TITLES
-from .transforms.prepared import PreparedStudy
+from .core.errors import FundusionError, InvalidInput
+from .core.registry import terms_of_weights
+from .core.results import Explanation, ModalityUse, StudyResult
+from .core.study import Study, StudyRecord
+from .preparation import Preparation, PreparedItem, RejectedStudy, prepare_record
 
 if TYPE_CHECKING:
+    from .biomarkers.reference import Cohort
+    from .measuring import MeasuredPhotograph, Measurer
     from .network import MultimodalNetwork
     from .quality.calibration import QualityModel
     from .report.compose import ReportDocument
+    from .report.measured import MeasuredSection
 
-#: Longest side of the pictures a report shows, px.
-DISPLAY_PX = 900
-
-#: Shorter side of a photograph from which it is judged and shown, px, where the file has it.
-VIEW_PX = 600
+__all__ = ["EXPLAIN_CHOICES", "Analysis", "Pipeline", "RejectedStudy", "prepare_record"]
 
 EXPLAIN_CHOICES = ("none", "cam", "full")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preparation:
-    """What a worker process needs to know of the model: picklable, without torch.
-
-    Args:
-        inputs: Image modality to the pixels its encoder wants.
-        table: Columns of the table; None when the network reads none.
-        required: Image modalities without a gradable image of which no answer is given.
-        quality: Calibration of the gate; None takes the shipped one.
-    """
-
-    inputs: Mapping[str, ImageInput]
-    table: TableSchema | None
-    required: tuple[str, ...] = ()
-    quality: QualityModel | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedItem:
-    """A study that passed the gate: pictures for the report, pixels for the network, verdicts.
-
-    Args:
-        study: The study with its pictures scaled to at most `DISPLAY_PX`.
-        prepared: Input of the network; maps lead back to the pictures of `study`.
-        quality: Verdict of the image that decides: the best of the required modality.
-        notes: Codes of oddities.
-        digests: SHA-256 of the input files in order.
-        frames: Image modality to the index of the picture each prepared image was cut from.
-    """
-
-    study: Study
-    prepared: PreparedStudy
-    quality: Quality
-    notes: tuple[str, ...] = ()
-    digests: tuple[str, ...] = ()
-    frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-class RejectedStudy(NotGradable):
-    """The gate refused; carries the verdict and the pictures for the report."""
-
-    def __init__(
-        self, message: str, *, code: str, hint: str, quality: Quality, study: Study, notes: tuple[str, ...]
-    ) -> None:
-        super().__init__(message, reasons=quality.reasons, code=code, hint=hint)
-        self.quality = quality
-        self.study = study
-        self.notes = notes
-
-    def __reduce__(self) -> Any:
-        return _rejected, (self.message, self.code, self.hint, self.quality, self.study, self.notes)
-
-
-def _rejected(
-    message: str, code: str, hint: str, quality: Quality, study: Study, notes: tuple[str, ...]
-) -> RejectedStudy:
-    return RejectedStudy(message, code=code, hint=hint, quality=quality, study=study, notes=notes)
-
-
-def prepare_record(record: StudyRecord, *, preparation: Preparation) -> PreparedItem:
-    """Return a record read, judged and cut; runs in worker processes and loads no torch.
-
-    Raises:
-        FundusionError: A file or cell cannot be used; `code` says why.
-        RejectedStudy: Read, but no answer may be given.
-    """
-    from .intake import take_study
-    from .quality.gradability import assess
-    from .transforms.prepared import prepare_study
-
-    taken = take_study(record, preparation.inputs, view_px=VIEW_PX)
-    study, fields = taken.study, taken.fields
-    if preparation.table is not None:
-        preparation.table.encode(study.metadata)
-    verdicts: dict[str, list[Quality]] = {}
-    for modality, images in taken.view.images.items():
-        found = [f and f.scaled(1 / i.reduction) for i, f in zip(images, fields[modality], strict=True)]
-        verdicts[modality] = [assess(i, field=f, model=preparation.quality) for i, f in zip(images, found, strict=True)]
-    notes = tuple(sorted({n for images in study.images.values() for i in images for n in i.notes}))
-    digests = tuple(i.digest for images in study.images.values() for i in images if i.digest)
-    shown = replace(study, images={m: tuple(_display(i) for i in v) for m, v in taken.view.images.items()})
-    _check_gate(study, verdicts, preparation, shown, notes)
-    kept = {m: [k for k, q in enumerate(v) if q.gradable] for m, v in verdicts.items()}
-    usable = replace(study, images={m: tuple(study.images[m][k] for k in ks) for m, ks in kept.items()})
-    prepared = prepare_study(
-        usable,
-        preparation.inputs,
-        schema=preparation.table,
-        fields={m: tuple(fields[m][k] for k in ks) for m, ks in kept.items()},
-    )
-    prepared, frames = _towards_display(prepared, usable, shown, kept, preparation.inputs)
-    graded = [q for m in preparation.required or tuple(verdicts) for q in verdicts.get(m, ()) if q.gradable]
-    dropped = [f"{m}.{k}.not_used" for m, v in verdicts.items() for k, q in enumerate(v) if not q.gradable]
-    quality = max(graded, key=lambda q: q.score) if graded else Quality(gradable=True, score=1.0)
-    return PreparedItem(
-        study=shown, prepared=prepared, quality=quality, notes=(*notes, *dropped), digests=digests, frames=frames
-    )
-
-
-def _check_gate(
-    study: Study, verdicts: Mapping[str, list[Quality]], preparation: Preparation, shown: Study, notes: tuple[str, ...]
-) -> None:
-    from .quality.gradability import REASONS
-
-    for modality in preparation.required:
-        judged = verdicts.get(modality, [])
-        title = MODALITY_TITLES[modality]
-        if not judged:
-            there = ", ".join(MODALITY_TITLES[m] for m in study.modalities) or "nothing"
-            raise InvalidInput(
-                f"the study has no {title}; it holds {there}.",
-                code="study.no_image",
-                hint=f"This model answers only with a {title}.",
-            )
-        if not any(q.gradable for q in judged):
-            best = max(judged, key=lambda q: q.score)
-            foreign = "quality.not_fundus" in best.reasons
-            reason, hint = REASONS.get(best.reasons[0], (best.reasons[0], "")) if best.reasons else ("unknown", "")
-            raise RejectedStudy(
-                f"the {title} does not show a fundus." if foreign else f"the {title} is not gradable: {reason}",
-                code="quality.not_fundus" if foreign else "quality.ungradable",
-                hint=hint,
-                quality=best,
-                study=shown,
-                notes=notes,
-            )
-
-
-def _display(image: Image) -> Image:
-    """Return the image scaled so that its longest side is at most `DISPLAY_PX`; of a volume the middle plane."""
-    import cv2
-
-    planes = image.planes()
-    pixels = planes[len(planes) // 2]
-    scale = DISPLAY_PX / max(pixels.shape[:2])
-    if scale < 1:
-        size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return replace(image, pixels=np.ascontiguousarray(pixels), spacing_um=None, reduction=1, full_shape=None)
-
-
-def _towards_display(
-    prepared: PreparedStudy,
-    usable: Study,
-    shown: Study,
-    kept: Mapping[str, list[int]],
-    inputs: Mapping[str, ImageInput],
-) -> tuple[PreparedStudy, dict[str, tuple[int, ...]]]:
-    """Let the maps of prepared images lead to the scaled pictures, and say which picture each belongs to."""
-    images, frames = {}, {}
-    for modality, ready in prepared.images.items():
-        owner = [
-            k
-            for i, k in enumerate(kept[modality])
-            for _ in range(min(len(usable.images[modality][i].planes()), inputs[modality].max_frames))
-        ]
-        moved = []
-        for item, k in zip(ready, owner, strict=True):
-            picture = shown.images[modality][k].pixels
-            image = usable.images[modality][kept[modality].index(k)]
-            height, width = image.full_shape or image.planes()[0].shape[:2]
-            factor = np.array([picture.shape[1] / width, picture.shape[0] / height])
-            turned = item.to_original * factor[:, None]
-            # Pixel centres: the first one of a picture half as large lies at 0.5 of the large one.
-            turned[:, 2] += (factor - 1) / 2
-            moved.append(replace(item, to_original=turned))
-        images[modality], frames[modality] = tuple(moved), tuple(owner)
-    return replace(prepared, images=images), frames
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """The result of one study and what its report shows."""
+    """The result of one study and what its report shows.
+
+    Args:
+        result: Plain numbers.
+        document: Of the report; None for a rejected study.
+        study: With the pictures to show.
+        measured: Photographs with their masks and numbers.
+        seconds: Spent on this study by step; "network" is its share of a batch.
+    """
 
     result: StudyResult
     document: ReportDocument | None = None
     study: Study | None = None
+    measured: tuple[MeasuredPhotograph, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def report_html(self) -> str:
         """Return the self-contained report page."""
@@ -222,6 +61,18 @@ class Analysis:
 
         reasons = self.result.quality.reasons if self.result.quality else ()
         return render_rejected(self.result, study=self.study, reasons=[REASONS.get(r, (r, "")) for r in reasons])
+
+    def pictures(self) -> dict[str, bytes]:
+        """Return files to keep beside the report: structures, zones and graph of each photograph, and the plots against age."""
+        from .report.eye_pictures import eye_picture_files
+
+        files = {}
+        for m in self.measured:
+            files |= eye_picture_files(m.image, m.pixels, m.masks, m.found, laterality=m.laterality)
+        for section in self.document.measured if self.document else ():
+            if section.plot is not None:
+                files |= section.plot.files(section.image)
+        return files
 
     def headline(self) -> str | None:
         """Return the first sentence of the report; None for a rejected study."""
@@ -246,6 +97,8 @@ class Pipeline:
         explain: "none", "cam" (heat maps and shares) or "full" (also table columns, report phrases).
         name: Shown in provenance.
         quality: Calibration of the quality gate; None takes the shipped one.
+        measurer: Segments and measures colour photographs; None measures nothing.
+        cohort: Measurements of other eyes, to show those of a patient against their age.
 
     Example:
         >>> pipeline = Pipeline.load("screen")                                    # doctest: +SKIP
@@ -261,6 +114,8 @@ class Pipeline:
         explain: str = "cam",
         name: str = "custom",
         quality: QualityModel | None = None,
+        measurer: Measurer | None = None,
+        cohort: Cohort | None = None,
     ) -> None:
         if explain not in EXPLAIN_CHOICES:
             raise InvalidInput(f"explain is {explain!r}; choose one of {EXPLAIN_CHOICES}.")
@@ -269,11 +124,14 @@ class Pipeline:
         self.device = device
         self.explain = explain
         self.name = name
+        self.measurer = measurer
+        self.cohort = cohort
         self.preparation = Preparation(
             inputs=network.spec.inputs,
             table=network.spec.table,
             required=tuple(self.facts.get("required", ())),
             quality=quality,
+            measured_sides=measurer.sides if measurer else (),
         )
 
     @classmethod
@@ -284,6 +142,8 @@ class Pipeline:
         device: str = "cpu",
         explain: str = "cam",
         quality: str | Path | None = None,
+        measure: bool = True,
+        cohort: str | Path | None = None,
     ) -> Pipeline:
         """Return the pipeline of a shipped model by name, or of a folder that training wrote.
 
@@ -292,8 +152,11 @@ class Pipeline:
             device: Where the network runs.
             explain: "none", "cam" or "full".
             quality: File that `fundusion check --fit-quality` wrote; None takes the shipped calibration of the gate.
+            measure: Segment and measure colour photographs with the shipped segmenters.
+            cohort: Table of measurements of other eyes with their ages, such as the `cohort.csv` of another run.
 
         Raises:
+            InvalidInput: The cohort cannot be used, or is given although nothing is measured.
             UnknownName: Neither a shipped name nor a folder.
             IncompatibleWeights: The folder holds no usable network.
         """
@@ -307,7 +170,22 @@ class Pipeline:
             from .quality.calibration import QualityModel
 
             calibration = QualityModel.load(quality)
-        return cls(network, facts, device=device, explain=explain, name=name, quality=calibration)
+        measurer, others = None, None
+        if measure:
+            from .measuring import Measurer
+
+            measurer = Measurer.shipped(device=device)
+        if cohort is not None:
+            from .readers.cohort import read_cohort
+
+            if measurer is None:
+                raise InvalidInput(
+                    "a cohort is given, but nothing is measured.", code="config.cohort", hint="Leave out --no-measure."
+                )
+            others = read_cohort(cohort)
+        return cls(
+            network, facts, device=device, explain=explain, name=name, quality=calibration, measurer=measurer, cohort=others
+        )  # fmt: skip
 
     @property
     def config(self) -> dict[str, Any]:
@@ -327,6 +205,8 @@ class Pipeline:
             "quality": "shipped" if self.preparation.quality is None else self.preparation.quality.digest(),
             "device": str(self.device),
             "terms": self.facts.get("card", {}).get("terms"),
+            **({"measure": self.measurer.config} if self.measurer else {}),
+            **({"cohort": self.cohort.digest} if self.cohort else {}),
         }
 
     def preparer(self) -> partial[PreparedItem]:
@@ -347,6 +227,7 @@ class Pipeline:
 
         if not items:
             return []
+        began = time.perf_counter()
         answers = infer(
             self.network,
             [i.prepared for i in items],
@@ -354,7 +235,22 @@ class Pipeline:
             device=self.device,
             explain=self.explain,
         )
-        return [self._compose(item, answer) for item, answer in zip(items, answers, strict=True)]
+        share = (time.perf_counter() - began) / len(items)
+        return [self._compose(item, answer, share) for item, answer in zip(items, answers, strict=True)]
+
+    def _measure(self, item: PreparedItem) -> tuple[list[MeasuredPhotograph], list[str]]:
+        """Return what was measured, and why other photographs were not; a failure here takes no diagnosis with it."""
+        measured: list[MeasuredPhotograph] = []
+        failed = []
+        eye = item.study.laterality.value if item.study.laterality else None
+        for squares in item.squares if self.measurer else ():
+            try:
+                measured.append(self.measurer.measure(squares, laterality=eye))  # type: ignore[union-attr]
+            except Exception as error:
+                code = error.code if isinstance(error, FundusionError) else "internal"
+                _log.warning("%s of %s was not measured: %s", squares.image, item.study.study_id, error)
+                failed.append(f"{squares.image}.not_measured.{code}")
+        return measured, failed
 
     def reject(self, record: StudyRecord, error: Exception) -> Analysis:
         """Return the analysis of a record that could not be used."""
@@ -374,7 +270,7 @@ class Pipeline:
         )
         return Analysis(result=result, study=study)
 
-    def _compose(self, item: PreparedItem, answer: Any) -> Analysis:
+    def _compose(self, item: PreparedItem, answer: Any, seconds: float) -> Analysis:
         from .narrative.writer import narrative_rows
         from .report.compose import compose_report
         from .report.findings import compose_findings
@@ -387,6 +283,7 @@ class Pipeline:
         findings = compose_findings(
             answer.predictions, tasks=self.network.spec.tasks, quality=item.quality, missing=missing
         )
+        measured, unmeasured = self._measure(item)
         doubts = report_notes(study.report, laterality=study.laterality, patient_id=study.patient_id)
         result = StudyResult(
             study_id=study.study_id,
@@ -399,8 +296,9 @@ class Pipeline:
             modalities=uses,
             explanation=explanations,
             findings=findings,
-            provenance=self._provenance(item.digests),
-            notes=(*item.notes, *doubts),
+            measurements=tuple(m for p in measured for m in p.found.measurements),
+            provenance=self._provenance(item.digests, measured),
+            notes=(*item.notes, *unmeasured, *(n for p in measured for n in p.notes), *doubts),
         )
         statements = () if OTHER_PATIENT in doubts else read_report(study.report)
         agreements = compare_with_report(findings, statements, study.laterality)
@@ -413,7 +311,28 @@ class Pipeline:
             would_add=self.facts.get("would_add", {}),
             columns=self._column_titles(),
         )
-        return Analysis(result=result, document=replace(document, narrative=narrative_rows(result)), study=study)
+        document = replace(document, narrative=narrative_rows(result), measured=self._sections(measured, study))
+        spent = {"network": seconds, "measuring": sum(p.seconds for p in measured)}
+        return Analysis(result=result, document=document, study=study, measured=tuple(measured), seconds=spent)
+
+    def _sections(self, measured: Sequence[MeasuredPhotograph], study: Study) -> tuple[MeasuredSection, ...]:
+        from .biomarkers.reference import compare
+        from .report.measured import measured_section
+
+        sections = []
+        for p in measured:
+            beside = None
+            if self.cohort is not None and self.measurer is not None:
+                beside = compare(
+                    self.cohort, p.found.measurements, patient_id=study.patient_id, metadata=study.metadata,
+                    measured_with=self.measurer.measured_with,
+                )  # fmt: skip
+            sections.append(
+                measured_section(
+                    p.image, p.pixels, p.masks, p.found, laterality=p.laterality, facts=p.facts, comparison=beside
+                )
+            )
+        return tuple(sections)
 
     def _column_titles(self) -> dict[str, tuple[str, str | None]]:
         from .core.table import KNOWN_COLUMNS
@@ -429,7 +348,9 @@ class Pipeline:
         names = dict.fromkeys((*self.network.modalities, *study.modalities))
         return {m: ModalityUse(present=m in study.modalities, used=m in shares, share=shares.get(m)) for m in names}
 
-    def _provenance(self, digests: tuple[str, ...]) -> dict[str, Any]:
+    def _provenance(
+        self, digests: tuple[str, ...], measured: Sequence[MeasuredPhotograph] = ()
+    ) -> dict[str, Any]:
         config = self.config
         return {
             "model": config["model"],
@@ -438,6 +359,11 @@ class Pipeline:
             "preprocessing": config["preprocessing"],
             "input_sha256": list(digests),
             **terms_of_weights(self.facts.get("encoder_weights")),
+            **(
+                {"measuring": {**self.measurer.config, "photographs": {p.image: dict(p.facts) for p in measured}}}
+                if self.measurer and measured
+                else {}
+            ),
         }
 
 

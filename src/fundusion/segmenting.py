@@ -179,14 +179,9 @@ def _in_the_picture(
         c: np.where(visible, np.clip(map_to_original(found[k], ready, shape), 0, 1), np.float32(0)).astype(np.float32)
         for k, c in enumerate(segmenter.classes)
     }
-    masks = {c: probabilities[c] >= segmenter.thresholds[c] for c in segmenter.classes}
-    for part, whole in segmenter.inside.items():
-        masks[part] &= masks[whole]
-    for name in (n for n in ("disc", "cup") if n in masks):
-        masks[name] = largest_region(masks[name])
     return Masks(
         probabilities=probabilities,
-        masks=masks,
+        masks=masks_of(segmenter, probabilities),
         field=field,
         provenance={
             "segmenter": segmenter.name,
@@ -195,6 +190,18 @@ def _in_the_picture(
             "flips": flips,
         },
     )
+
+
+def masks_of(
+    segmenter: Segmenter, probabilities: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the masks that probabilities `(H, W)` by structure come to: over the threshold, parts in their whole, one disc and one cup."""
+    masks = {c: probabilities[c] >= segmenter.thresholds[c] for c in segmenter.classes}
+    for part, whole in segmenter.inside.items():
+        masks[part] &= masks[whole]
+    for name in (n for n in ("disc", "cup") if n in masks):
+        masks[name] = largest_region(masks[name])
+    return masks
 
 
 def largest_region(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -82,6 +82,7 @@ class Measurement:
         n: Number of segments, points or circles behind the value.
         uncertainty: Half-width of one standard error, or of what a probability map leaves open, in `unit`.
         flags: Stable codes of remarks, such as `scale.estimated`.
+        image: Picture of the study it was measured in, such as "cfp.0"; None where there is but one or it is of no picture.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Measurement:
     n: int | None = None
     uncertainty: float | None = None
     flags: tuple[str, ...] = ()
+    image: str | None = None
 
     def __post_init__(self) -> None:
         if self.uncertainty is not None and not (math.isfinite(self.uncertainty) and self.uncertainty >= 0):

@@ -12,7 +12,9 @@ from ..core.study import Study, is_missing
 from ..core.tasks import Task
 from ..core.vocabulary import MODALITY_TITLES, TABLE, TEXT
 from .figures import data_uri, overlay
+from .measured import MeasuredSection
 from .reading import Agreement
+from .words import note_words
 
 DISCLAIMER = "Not a medical device. For research and education only; every finding needs a clinician's eye."
 
@@ -62,6 +64,10 @@ class ReportDocument:
     measurements: tuple[Row, ...] = field(default_factory=tuple)
     #: Language and its sentences, each with its evidence as the text of the row.
     narrative: tuple[tuple[str, tuple[Row, ...]], ...] = ()
+    #: What was measured in each photograph.
+    measured: tuple[MeasuredSection, ...] = ()
+    #: Photograph and why it was not measured, or what is doubtful.
+    unmeasured: tuple[tuple[str, str], ...] = ()
 
 
 def compose_report(
@@ -103,12 +109,22 @@ def compose_report(
             Row(name=a.name, state=a.verdict, text=a.statement.phrase, extra=a.statement.status) for a in agreements
         ),
         contributions=_contributions(explanation, tasks, columns or {}),
-        notes=result.notes,
+        notes=tuple(n for n in result.notes if _measuring_note(n) is None),
         provenance=provenance_rows(result.provenance),
         measurements=tuple(
             Row(name=m.name, value=m.value, text=m.unit, extra=m.failure or m.region or "") for m in result.measurements
+            if m.image is None
         ),
+        unmeasured=tuple(w for w in map(_measuring_note, result.notes) if w is not None),
     )
+
+
+def _measuring_note(note: str) -> tuple[str, str] | None:
+    words = note_words(note)
+    if words is None:
+        return None
+    number = words[0].rpartition(".")[2]
+    return (f"Photograph {int(number) + 1}" if number.isdigit() else words[0]), words[1]
 
 
 def _headline(result: StudyResult) -> tuple[str, str]:

@@ -89,6 +89,7 @@ def _measurement(m: Measurement) -> dict[str, Any]:
         "n": m.n,
         "uncertainty": _significant(m.uncertainty),
         "flags": list(m.flags),
+        "image": m.image,
     }
 
 

@@ -108,3 +108,12 @@ def resolve_segmenter(name: str | Path) -> tuple[Path, str]:
         hint=(f"Did you mean {close[0]!r}? " if close else "")
         + f"Shipped: {', '.join(names) or 'none'}; or give the folder that `fundusion train-segmenter --out` wrote.",
     )
+
+
+def segmenter_facts(name: str | Path) -> dict[str, Any]:
+    """Return what travels with a segmenter: classes, scale, thresholds, training sets, terms, digest.
+
+    Raises:
+        UnknownName: Neither a shipped name nor a folder with a segmenter in it.
+    """
+    return dict(json.loads((resolve_segmenter(name)[0] / "segmenter.json").read_text("utf-8")))

@@ -23,7 +23,7 @@ from ..decision.operating_point import decide
 from ..intake import take_study
 from ..knowledge.questions import PromptSet
 from ..layers.prototypes import class_vectors, similarity_logits
-from ..pipeline import Preparation, PreparedItem, prepare_record
+from ..preparation import Preparation, PreparedItem, prepare_record
 from ..report.figures import thumbnail
 from ..report.reading import report_notes
 from ..train.aligners import LoadedAligner

@@ -1,0 +1,261 @@
+"""A photograph -> masks -> numbers: the shipped segmenters and the measurements of an eye as one step of `analyze`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .biomarkers import catalogue
+from .biomarkers.eye import STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measure_eye
+from .core.errors import UnknownName
+from .core.results import Measurement
+from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, square_probabilities
+from .shipped import segmenter_facts, shipped_segmenters
+from .transforms.squares import FRAME_PX, Squares
+
+#: Segmenters of other pictures than colour photographs.
+NOT_OF_PHOTOGRAPHS = ("ffa_areas",)
+#: A field narrower than this share of the square a segmenter was trained at shows too little: most of its pixels would be invented.
+LEAST_SHARE = 0.5
+#: Share of the frame by which a disc is far from the middle: so far nasal of it a photograph is rarely taken.
+_FAR = 0.15
+#: Structure of a segmenter to the name under which it is measured.
+_MEASURED_AS = {"vessel": "vessels"}
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPhotograph:
+    """A photograph, its masks and its numbers, all in the frame of measuring.
+
+    Args:
+        image: Which picture of the study, such as "cfp.0".
+        pixels: `(FRAME_PX, FRAME_PX, 3)` uint8.
+        masks: Structure to bool; "vessels", "disc", "cup", lesions, "artery" and "vein" where a segmenter tells them apart.
+        found: Measurements of the eye and what they were taken from; the measurements carry `image`.
+        laterality: "OD", "OS" or None.
+        facts: JSON-ready: width of the field in the file, scale, structures that were not looked for.
+        seconds: Spent.
+        notes: Codes of doubts, such as `cfp.0.laterality_doubtful`: the disc lies far on the temporal side of the stated eye.
+    """
+
+    image: str
+    pixels: npt.NDArray[np.uint8]
+    masks: Mapping[str, Bools]
+    found: EyeMeasurements
+    laterality: str | None
+    facts: Mapping[str, Any]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurer:
+    """Segmenters by name and how they are used; weights are read when the first photograph comes.
+
+    Args:
+        names: Shipped segmenters or folders of trained ones.
+        device: Where they run.
+        flips: Mirror images averaged: 1, 2 or 4.
+        estimate_scale: Take micrometres from the assumed size of a disc where the file states no spacing; marked so.
+
+    Example:
+        >>> Measurer(names=("disc_cup",)).sides
+        (320,)
+    """
+
+    names: tuple[str, ...]
+    device: str = "cpu"
+    flips: int = 1
+    estimate_scale: bool = True
+
+    @classmethod
+    def shipped(cls, *, device: str = "cpu", flips: int = 1) -> Measurer:
+        """Return all segmenters of colour photographs that are in the package.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        names = tuple(n for n in shipped_segmenters() if n not in NOT_OF_PHOTOGRAPHS)
+        if not names:
+            raise UnknownName(
+                "no segmenter is in the package.", code="model.not_found", hint="Install it again, or use --no-measure."
+            )
+        return cls(names=names, device=device, flips=flips)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the squares the segmenters want."""
+        return tuple(sorted({int(_facts(n)["field_px"]) for n in self.names}))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the numbers, JSON-ready; it is also their provenance."""
+        return {
+            "frame_px": FRAME_PX,
+            "flips": self.flips,
+            "estimate_scale": self.estimate_scale,
+            "segmenters": {
+                n: {"sha256": f["sha256"], "thresholds": f["thresholds"], "terms": f.get("terms", "")}
+                for n, f in ((n, _facts(n)) for n in self.names)
+            },
+        }
+
+    @property
+    def measured_with(self) -> str:
+        """What made the numbers, short: only numbers that were made alike may be compared."""
+        digests = (f"{n}:{_facts(n)['sha256'][:8]}" for n in self.names)
+        return f"{'|'.join(digests)}|frame:{FRAME_PX}|flips:{self.flips}"
+
+    def measure(self, squares: Squares, *, laterality: str | None = None) -> MeasuredPhotograph:
+        """Return masks and measurements of one photograph.
+
+        Args:
+            squares: The photograph at the scales of `sides`.
+            laterality: "OD", "OS" or None; nothing is guessed.
+        """
+        began = time.perf_counter()
+        probabilities: dict[str, Floats] = {}
+        masks: dict[str, Bools] = {}
+        small: list[str] = []
+        for segmenter in (_loaded(n, self.device) for n in self.names):
+            if squares.side_px < LEAST_SHARE * segmenter.field_px:
+                small += [c for c in segmenter.classes if _MEASURED_AS.get(c, c) not in masks]
+                continue
+            found = self._in_frame(segmenter, squares)
+            made = masks_of(segmenter, found)
+            for c in segmenter.classes:
+                name = _MEASURED_AS.get(c, c)
+                # A segmenter of vessels alone sees more of them than one that has to tell them apart.
+                if name not in masks or segmenter.name == "vessels":
+                    masks[name], probabilities[name] = made[c], _centred(found[c], segmenter.thresholds[c])
+        _keep_one_disc(probabilities)
+        measured = measure_eye(
+            {**masks, "field": squares.field},
+            EyeFacts(spacing_um=squares.um_per_px, laterality=laterality, estimate_scale=self.estimate_scale),
+            probabilities=probabilities,
+        )
+        small = sorted({_MEASURED_AS.get(c, c) for c in small} - set(masks))
+        rows = tuple(replace(m, image=squares.image) for m in _worded(measured.measurements, masks, small))
+        scale = measured.scale
+        return MeasuredPhotograph(
+            image=squares.image,
+            pixels=squares.frame,
+            masks=masks,
+            found=replace(measured, measurements=rows),
+            laterality=laterality,
+            facts={
+                "field_px": round(squares.side_px, 1),
+                "um_per_px": None if scale.um_per_px is None else float(f"{scale.um_per_px:.6g}"),
+                "scale": "none" if scale.um_per_px is None else "estimated from the disc" if scale.estimated else "stated",
+                "not_looked_for": small,
+            },
+            seconds=time.perf_counter() - began,
+            notes=(f"{squares.image}.laterality_doubtful",) if _on_the_wrong_side(measured) else (),
+        )
+
+    def _in_frame(self, segmenter: Segmenter, squares: Squares) -> dict[str, Floats]:
+        found = square_probabilities(segmenter, squares.pixels[segmenter.field_px], flips=self.flips)
+        scaled = [_scaled(p) for p in found]
+        return {
+            c: np.where(squares.field, p, np.float32(0)) for c, p in zip(segmenter.classes, scaled, strict=True)
+        }
+
+
+@cache
+def _facts(name: str) -> dict[str, Any]:
+    return segmenter_facts(name)
+
+
+@cache
+def _loaded(name: str, device: str) -> Segmenter:
+    return load_segmenter(name, device=device)
+
+
+def _scaled(probability: Floats) -> Floats:
+    if probability.shape == (FRAME_PX, FRAME_PX):
+        return probability
+    made = cv2.resize(probability, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_LINEAR)
+    return np.clip(np.asarray(made, np.float32), 0, 1)
+
+
+def _centred(probability: Floats, threshold: float) -> Floats:
+    """Return probabilities bent so that the threshold lies at one half: what they leave open is asked on both sides of it.
+
+    Example:
+        >>> [round(float(p), 3) for p in _centred(np.array([0.0, 0.35, 0.7, 0.85, 1.0], np.float32), 0.7)]
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    return np.interp(probability, [0.0, threshold, 1.0], [0.0, 0.5, 1.0]).astype(np.float32)
+
+
+def _keep_one_disc(probabilities: dict[str, Floats]) -> None:
+    """Leave of disc and cup what belongs to one disc, as their masks do."""
+    if "disc" not in probabilities:
+        return
+    disc = largest_region(probabilities["disc"] >= UNSURE)
+    probabilities["disc"] = np.where(disc, probabilities["disc"], np.float32(0))
+    if "cup" in probabilities:
+        cup = largest_region((probabilities["cup"] >= UNSURE) & disc)
+        probabilities["cup"] = np.where(cup, probabilities["cup"], np.float32(0))
+
+
+def _worded(
+    rows: Sequence[Measurement], masks: Mapping[str, Any], small: Sequence[str]
+) -> list[Measurement]:
+    """Return the rows that were asked for: kinds of vessels that no segmenter tells apart and empty sectors of lesions are left out.
+
+    What a picture is too small for says so instead of saying that its mask is absent.
+    """
+    kept = []
+    for m in rows:
+        kind = _structure_of(m.name)
+        if m.failure in ("mask.absent", "disc.absent", "cup.absent"):
+            if kind in small:
+                m = replace(m, failure="image.too_small")
+            elif kind not in masks:
+                continue
+        # Eleven sectors without a fovea are one fact, which the disc-fovea distance already tells.
+        if m.failure and (m.region or "").startswith("ETDRS"):
+            continue
+        kept.append(m)
+    for name in (n for n in small if n not in STRUCTURES):
+        for base, unit in (("count", "count"), ("area", "um^2")):
+            fact = catalogue.fact_of(f"{name}_{base}")
+            kept.append(
+                Measurement(name=f"{name}_{base}", value=None, unit=unit, region="field", source=fact.source,
+                            failure="image.too_small")
+            )  # fmt: skip
+    return kept
+
+
+def _on_the_wrong_side(found: EyeMeasurements) -> bool:
+    """Return whether the disc lies far on the temporal side, as in a photograph of the other eye or one that is mirrored."""
+    if found.disc is None or found.nasal is None:
+        return False
+    return (found.disc.center[1] - (FRAME_PX - 1) / 2) * found.nasal < -_FAR * FRAME_PX
+
+
+def _structure_of(name: str) -> str:
+    """Return the mask a measurement needs first.
+
+    Example:
+        >>> [_structure_of(n) for n in ("density_vessels", "crae_zone_b", "avr_zone_c", "vcdr", "disc_tilt", "EX_count")]
+        ['vessels', 'artery', 'artery', 'cup', 'disc', 'EX']
+    """
+    if name in catalogue.OF_EYE:
+        group = catalogue.OF_EYE[name].group
+        if group in ("calibre", "arcade"):
+            return "vein" if name.startswith("crve") or name.endswith("_vein") else "artery"
+        return "cup" if group == "cup" else "disc"
+    base, _, last = name.rpartition("_")
+    return last if last in catalogue.VESSELS else base
