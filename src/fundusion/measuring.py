@@ -24,6 +24,9 @@ from .transforms.squares import FRAME_PX, Squares
 NOT_OF_PHOTOGRAPHS = ("ffa_areas",)
 #: A field narrower than this share of the square a segmenter was trained at shows too little: most of its pixels would be invented.
 LEAST_SHARE = 0.5
+#: Width of the rim of the field, as a share of the frame, where reflexes and shadows look like lesions; the least lesion, px of the
+#: frame (about 30 um across); lesions that a bright disc is taken for.
+_RIM, _LEAST_PX, _BRIGHT = 0.015, 8, ("EX", "SE")
 #: Share of the frame by which a disc is far from the middle: so far nasal of it a photograph is rarely taken.
 _FAR = 0.15
 #: Structure of a segmenter to the name under which it is measured.
@@ -101,9 +104,11 @@ class Measurer:
     def config(self) -> dict[str, Any]:
         """Everything that decides the numbers, JSON-ready; it is also their provenance."""
         return {
+            "measured_with": self.measured_with,
             "frame_px": FRAME_PX,
             "flips": self.flips,
             "estimate_scale": self.estimate_scale,
+            "lesions": {"rim": _RIM, "least_px": _LEAST_PX, "not_in_disc": list(_BRIGHT)},
             "segmenters": {
                 n: {"sha256": f["sha256"], "thresholds": f["thresholds"], "terms": f.get("terms", "")}
                 for n, f in ((n, _facts(n)) for n in self.names)
@@ -139,6 +144,7 @@ class Measurer:
                 if name not in masks or segmenter.name == "vessels":
                     masks[name], probabilities[name] = made[c], _centred(found[c], segmenter.thresholds[c])
         _keep_one_disc(probabilities)
+        _clean_lesions(masks, probabilities, squares.field)
         measured = measure_eye(
             {**masks, "field": squares.field},
             EyeFacts(spacing_um=squares.um_per_px, laterality=laterality, estimate_scale=self.estimate_scale),
@@ -156,7 +162,11 @@ class Measurer:
             facts={
                 "field_px": round(squares.side_px, 1),
                 "um_per_px": None if scale.um_per_px is None else float(f"{scale.um_per_px:.6g}"),
-                "scale": "none" if scale.um_per_px is None else "estimated from the disc" if scale.estimated else "stated",
+                "scale": "none"
+                if scale.um_per_px is None
+                else "estimated from the disc"
+                if scale.estimated
+                else "stated",
                 "not_looked_for": small,
             },
             seconds=time.perf_counter() - began,
@@ -166,9 +176,7 @@ class Measurer:
     def _in_frame(self, segmenter: Segmenter, squares: Squares) -> dict[str, Floats]:
         found = square_probabilities(segmenter, squares.pixels[segmenter.field_px], flips=self.flips)
         scaled = [_scaled(p) for p in found]
-        return {
-            c: np.where(squares.field, p, np.float32(0)) for c, p in zip(segmenter.classes, scaled, strict=True)
-        }
+        return {c: np.where(squares.field, p, np.float32(0)) for c, p in zip(segmenter.classes, scaled, strict=True)}
 
 
 @cache
@@ -209,9 +217,29 @@ def _keep_one_disc(probabilities: dict[str, Floats]) -> None:
         probabilities["cup"] = np.where(cup, probabilities["cup"], np.float32(0))
 
 
-def _worded(
-    rows: Sequence[Measurement], masks: Mapping[str, Any], small: Sequence[str]
-) -> list[Measurement]:
+def _clean_lesions(masks: dict[str, Bools], probabilities: dict[str, Floats], visible: Bools) -> None:
+    """Take away what is no lesion: reflexes at the rim of the field, the bright disc itself, and specks of few pixels."""
+    rim = round(_RIM * FRAME_PX)
+    inner = cv2.erode(visible.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8), borderValue=0)
+    disc = masks.get("disc")
+    for name in (n for n in list(masks) if n not in STRUCTURES):
+        allowed = inner.copy()
+        if disc is not None and name in _BRIGHT:
+            allowed[cv2.dilate(disc.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = 0
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(masks[name].astype(np.uint8), connectivity=8)
+        inside = np.bincount(labels.ravel(), weights=allowed.ravel(), minlength=count)
+        # A lesion belongs where most of it lies.
+        kept = (stats[:, cv2.CC_STAT_AREA] >= _LEAST_PX) & (inside > 0.5 * stats[:, cv2.CC_STAT_AREA])
+        kept[0] = False
+        dropped = masks[name] & ~kept[labels]
+        masks[name] = kept[labels]
+        near = cv2.dilate(dropped.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        probabilities[name] = np.where(
+            near & ~masks[name] | (allowed == 0) & ~masks[name], np.float32(0), probabilities[name]
+        )
+
+
+def _worded(rows: Sequence[Measurement], masks: Mapping[str, Any], small: Sequence[str]) -> list[Measurement]:
     """Return the rows that were asked for: kinds of vessels that no segmenter tells apart and empty sectors of lesions are left out.
 
     What a picture is too small for says so instead of saying that its mask is absent.

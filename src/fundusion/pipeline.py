@@ -20,7 +20,8 @@ from .core.study import Study, StudyRecord
 from .preparation import Preparation, PreparedItem, RejectedStudy, prepare_record
 
 if TYPE_CHECKING:
-    from .biomarkers.reference import Cohort
+    from .biomarkers.reference import Comparison
+    from .core.cohort import Cohort
     from .measuring import MeasuredPhotograph, Measurer
     from .network import MultimodalNetwork
     from .quality.calibration import QualityModel
@@ -42,6 +43,7 @@ class Analysis:
         document: Of the report; None for a rejected study.
         study: With the pictures to show.
         measured: Photographs with their masks and numbers.
+        comparisons: Photograph to its numbers beside a cohort.
         seconds: Spent on this study by step; "network" is its share of a batch.
     """
 
@@ -49,6 +51,7 @@ class Analysis:
     document: ReportDocument | None = None
     study: Study | None = None
     measured: tuple[MeasuredPhotograph, ...] = ()
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def report_html(self) -> str:
@@ -56,22 +59,34 @@ class Analysis:
         from .report.render import render_rejected, render_study
 
         if self.document is not None:
-            return render_study(self.document)
+            return render_study(replace(self.document, measured=self.sections()))
         from .quality.gradability import REASONS
 
         reasons = self.result.quality.reasons if self.result.quality else ()
         return render_rejected(self.result, study=self.study, reasons=[REASONS.get(r, (r, "")) for r in reasons])
 
+    def sections(self) -> tuple[MeasuredSection, ...]:
+        """Return the part of the page for each measured photograph: tables, pictures, plots."""
+        from .report.measured import measured_section
+
+        return tuple(
+            measured_section(
+                p.image, p.pixels, p.masks, p.found, laterality=p.laterality, facts=p.facts,
+                comparison=self.comparisons.get(p.image),
+            )
+            for p in self.measured
+        )  # fmt: skip
+
     def pictures(self) -> dict[str, bytes]:
         """Return files to keep beside the report: structures, zones and graph of each photograph, and the plots against age."""
+        from .report.age_plots import age_plot_files
         from .report.eye_pictures import eye_picture_files
 
         files = {}
-        for m in self.measured:
-            files |= eye_picture_files(m.image, m.pixels, m.masks, m.found, laterality=m.laterality)
-        for section in self.document.measured if self.document else ():
-            if section.plot is not None:
-                files |= section.plot.files(section.image)
+        for p in self.measured:
+            files |= eye_picture_files(p.image, p.pixels, p.masks, p.found, laterality=p.laterality)
+            if p.image in self.comparisons:
+                files |= age_plot_files(self.comparisons[p.image], p.image, laterality=p.laterality)
         return files
 
     def headline(self) -> str | None:
@@ -311,28 +326,24 @@ class Pipeline:
             would_add=self.facts.get("would_add", {}),
             columns=self._column_titles(),
         )
-        document = replace(document, narrative=narrative_rows(result), measured=self._sections(measured, study))
         spent = {"network": seconds, "measuring": sum(p.seconds for p in measured)}
-        return Analysis(result=result, document=document, study=study, measured=tuple(measured), seconds=spent)
+        return Analysis(
+            result=result, document=replace(document, narrative=narrative_rows(result)), study=study, measured=tuple(measured),
+            comparisons=self._comparisons(measured, study), seconds=spent,
+        )  # fmt: skip
 
-    def _sections(self, measured: Sequence[MeasuredPhotograph], study: Study) -> tuple[MeasuredSection, ...]:
+    def _comparisons(self, measured: Sequence[MeasuredPhotograph], study: Study) -> dict[str, Comparison]:
         from .biomarkers.reference import compare
-        from .report.measured import measured_section
 
-        sections = []
-        for p in measured:
-            beside = None
-            if self.cohort is not None and self.measurer is not None:
-                beside = compare(
-                    self.cohort, p.found.measurements, patient_id=study.patient_id, metadata=study.metadata,
-                    measured_with=self.measurer.measured_with,
-                )  # fmt: skip
-            sections.append(
-                measured_section(
-                    p.image, p.pixels, p.masks, p.found, laterality=p.laterality, facts=p.facts, comparison=beside
-                )
+        if self.cohort is None or self.measurer is None:
+            return {}
+        return {
+            p.image: compare(
+                self.cohort, p.found.measurements, patient_id=study.patient_id, metadata=study.metadata,
+                measured_with=self.measurer.measured_with,
             )
-        return tuple(sections)
+            for p in measured
+        }  # fmt: skip
 
     def _column_titles(self) -> dict[str, tuple[str, str | None]]:
         from .core.table import KNOWN_COLUMNS
@@ -348,9 +359,7 @@ class Pipeline:
         names = dict.fromkeys((*self.network.modalities, *study.modalities))
         return {m: ModalityUse(present=m in study.modalities, used=m in shares, share=shares.get(m)) for m in names}
 
-    def _provenance(
-        self, digests: tuple[str, ...], measured: Sequence[MeasuredPhotograph] = ()
-    ) -> dict[str, Any]:
+    def _provenance(self, digests: tuple[str, ...], measured: Sequence[MeasuredPhotograph] = ()) -> dict[str, Any]:
         config = self.config
         return {
             "model": config["model"],

@@ -6,26 +6,29 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..biomarkers.drawing import draw_measured
 from ..biomarkers.eye import EyeFacts, EyeMeasurements, measure_eye
 from ..biomarkers.maps import GREEN, split_map
 from ..biomarkers.outcome import REASONS
+from ..biomarkers.reference import compare
+from ..core.cohort import Cohort
 from ..core.durable import write_bytes
 from ..core.errors import FundusionError, InvalidInput
-from ..core.results import Measurement
 from ..core.study import Image
 from ..quality.gradability import assess
 from ..readers.image import read_image
 from ..readers.mask import SUFFIXES, read_color_mask, read_mask
+from ..report.age_plots import age_plot_files
+from ..report.eye_pictures import zone_files
 from ..report.render import safe_file_name
 from .ledger import Entry, Ledger
+from .measurement_tables import FORMATS, measurement_row, write_measurement_tables
 from .run import Interrupted, RunSummary, stoppable
 
 #: Folders of masks that may lie beside those of the vessels, by option name.
@@ -41,6 +44,9 @@ FACTS = (
     "disc_diameter_px",
     "fovea_row",
     "fovea_col",
+    "patient_id",
+    "age",
+    "sex",
 )
 #: Eyes that are committed at once.
 _CHUNK = 8
@@ -74,6 +80,8 @@ class Reading:
         spacing_um: Of all eyes whose row says nothing.
         laterality: Of all eyes whose row says nothing.
         estimate_scale: Take micrometres from the assumed size of a disc.
+        measured_with: Tool that made the masks; only numbers of one tool are compared.
+        cohort: Other eyes, to show each eye against its age.
     """
 
     green: str = "uncertain"
@@ -82,6 +90,8 @@ class Reading:
     spacing_um: float | None = None
     laterality: str | None = None
     estimate_scale: bool = True
+    measured_with: str | None = None
+    cohort: Cohort | None = None
 
 
 def find_items(
@@ -187,6 +197,7 @@ class Measured:
     """One eye after measuring, with the masks that were measured and its photograph."""
 
     found: EyeMeasurements
+    laterality: str | None
     masks: Mapping[str, Any]
     image: Image | None = None
 
@@ -225,7 +236,8 @@ def measure_item(item: MaskItem, reading: Reading) -> Measured:
     code = _no_vessels(masks)
     if code:
         raise InvalidInput(REASONS[code], code=code, hint="Check that white is vessel and black is not.")
-    return Measured(found=measure_eye(masks, facts, probabilities=probabilities), masks=masks, image=image)
+    found = measure_eye(masks, facts, probabilities=probabilities)
+    return Measured(found=found, laterality=facts.laterality, masks=masks, image=image)
 
 
 def _no_vessels(masks: Mapping[str, Any]) -> str | None:
@@ -311,13 +323,13 @@ def measure_all(
     reading = reading or Reading()
     if reading.green not in GREEN:
         raise InvalidInput(f"green is {reading.green!r}; needed is one of {GREEN}.", code="config.green")
-    if table not in ("csv", "parquet", "json"):
+    if table not in FORMATS:
         raise InvalidInput(f"table is {table!r}; needed is csv, parquet or json.", code="config.table")
     code = 0
     with stoppable() as stop:
         ledger = Ledger(out, config=_config(items, reading, pictures), study_ids=[i.name for i in items], resume=resume)
         try:
-            if pictures:
+            if pictures or reading.cohort is not None:
                 (out / "pictures").mkdir(exist_ok=True)
             try:
                 _work(items, ledger, reading, pictures, progress, stop)
@@ -336,7 +348,10 @@ def _config(items: Sequence[MaskItem], reading: Reading, pictures: bool) -> dict
     inputs = [[i.name, sorted(i.companions), sorted(i.facts.items())] for i in items]
     return json.loads(json.dumps({
         "command": "measure", "pictures": pictures, "inputs": inputs,
-        **{k: getattr(reading, k) if k != "labels" else dict(reading.labels) for k in Reading.__slots__},
+        **{k: getattr(reading, k) for k in Reading.__slots__ if k not in ("labels", "cohort", "measured_with")},
+        "labels": dict(reading.labels),
+        **({"measured_with": reading.measured_with} if reading.measured_with else {}),
+        **({"cohort": reading.cohort.digest} if reading.cohort else {}),
     }))  # fmt: skip
 
 
@@ -369,14 +384,16 @@ def _entry(position: int, item: MaskItem, folder: Path, reading: Reading, pictur
         "code": "ok",
         "message": "",
         "hint": "",
+        "measured_with": reading.measured_with,
         "measurements": [],
     }
     try:
+        row |= _person(item, reading)
         measured = measure_item(item, reading)
-        row["measurements"] = [_measurement(m) for m in measured.found.measurements]
+        row["measurements"] = [measurement_row(m) for m in measured.found.measurements]
         row["scale"] = {"um_per_px": measured.found.scale.um_per_px, "estimated": measured.found.scale.estimated}
-        if pictures:
-            _write_picture(folder / "pictures" / f"{safe_file_name(item.name)}.png", measured)
+        if pictures or reading.cohort is not None:
+            _write_pictures(folder / "pictures", item, measured, reading, row)
     except FundusionError as error:
         if error.code.startswith(("disk.", "resource.")):
             raise
@@ -385,103 +402,35 @@ def _entry(position: int, item: MaskItem, folder: Path, reading: Reading, pictur
     return Entry(position=position, study_id=item.name, status=row["status"], line=line, facts="{}")
 
 
-def _measurement(m: Measurement) -> dict[str, Any]:
-    digits = {
-        k: None if v is None else float(f"{v:.6g}") for k, v in (("value", m.value), ("uncertainty", m.uncertainty))
-    }
-    return {
-        "name": m.name, "region": m.region, **digits, "unit": m.unit, "n": m.n, "failure": m.failure, "flags": list(m.flags), "source": m.source
-    }  # fmt: skip
+def _person(item: MaskItem, reading: Reading) -> dict[str, Any]:
+    """Return who the eye belongs to, as far as the table of facts says."""
+    age, sex = _number(item.facts, "age"), item.facts.get("sex")
+    if age is not None and not 0 <= age <= 130:
+        raise InvalidInput(f"age is {item.facts['age']!r}; needed are years.", code="facts.age")
+    if sex is not None and sex not in ("female", "male"):
+        raise InvalidInput(
+            f"sex is {sex!r}; needed is female or male.", code="facts.sex", hint="Leave it empty where it is not known."
+        )
+    eye = item.facts.get("laterality", reading.laterality)
+    return {"patient_id": item.facts.get("patient_id"), "laterality": eye, "age": age, "sex": sex}
 
 
-def _write_picture(path: Path, measured: Measured) -> None:
-    from PIL import Image as Pillow
-
+def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: Reading, row: Mapping[str, Any]) -> None:
+    """Write the graph and the zones as PNG and SVG and, with a cohort, the eye against its age."""
     pixels = measured.image.pixels if measured.image is not None and measured.image.pixels.shape[-1] == 3 else None
-    stream = io.BytesIO()
-    Pillow.fromarray(draw_measured(measured.found, measured.masks, background=pixels)).save(stream, "PNG")
-    write_bytes(path, stream.getvalue())
+    stem = safe_file_name(item.name)
+    kept = {k: v for k, v in measured.masks.items() if k != "field"}
+    files = zone_files(pixels, measured.found, kept, laterality=measured.laterality)
+    if reading.cohort is not None:
+        beside = compare(
+            reading.cohort, measured.found.measurements, patient_id=row["patient_id"], metadata=row,
+            measured_with=reading.measured_with or "",
+        )  # fmt: skip
+        files |= age_plot_files(beside, "", laterality=measured.laterality)
+    for end, data in files.items():
+        write_bytes(folder / f"{stem}{end}", data)
 
 
 def _export(ledger: Ledger, out: Path, table: str) -> None:
     write_bytes(out / "measurements.jsonl", (e.line.encode() + b"\n" for e in ledger.entries()))
-    rows = [json.loads(e.line) for e in ledger.entries()]
-    _write_table(out / f"measurements.{table}", list(_long(rows)), _LONG)
-    columns, wide = _wide(rows)
-    _write_table(out / f"eyes.{table}", wide, columns)
-
-
-_LONG = {
-    "name": str, "status": str, "code": str, "measurement": str, "region": str, "value": float, "uncertainty": float, "unit": str, "n": int,
-    "failure": str, "reason": str, "flags": str, "source": str,
-}  # fmt: skip
-
-
-def _long(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Give one row for each measurement; a rejected eye has one row with the reason."""
-    for row in rows:
-        head = {k: row[k] for k in ("name", "status", "code")}
-        if row["status"] == "rejected":
-            yield head | {"reason": f"{row['message']} {row['hint']}".strip()}
-        for m in row["measurements"]:
-            yield head | m | {
-                "name": row["name"], "measurement": m["name"], "flags": "|".join(m["flags"]), "reason": REASONS.get(m["failure"]) if m["failure"] else None
-            }  # fmt: skip
-
-
-def _wide(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, type], list[dict[str, Any]]]:
-    """Return one row for each eye; a column is named by measurement, unit and, where there are several, region."""
-    columns: dict[str, type] = {
-        "name": str,
-        "status": str,
-        "code": str,
-        "message": str,
-        "um_per_px": float,
-        "scale_estimated": str,
-    }
-    wide = []
-    for row in rows:
-        scale = row.get("scale") or {}
-        estimated = {True: "yes", False: "no"}.get(scale.get("estimated")) if scale.get("um_per_px") else None
-        cells = {k: row[k] for k in ("name", "status", "code", "message")} | {
-            "um_per_px": scale.get("um_per_px"),
-            "scale_estimated": estimated,
-        }
-        for m in row["measurements"]:
-            place = f" [{m['region']}]" if m["region"].startswith("ETDRS") else ""
-            unit = "" if m["unit"] == "1" else f" ({m['unit']})"
-            key = f"{m['name']}{place}{unit}"
-            columns.setdefault(key, float)
-            cells[key] = m["value"]
-        wide.append(cells)
-    return columns, wide
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> None:
-    if path.suffix == ".csv":
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([[_cell(row.get(k)) for k in columns] for row in rows])
-        write_bytes(path, stream.getvalue().encode())
-        return
-    if path.suffix == ".json":
-        plain = [{k: row.get(k) for k in columns} for row in rows]
-        write_bytes(path, json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n")
-        return
-    import polars
-
-    kinds = {str: polars.String, float: polars.Float64, int: polars.Int64}
-    frame = polars.DataFrame(
-        [{k: row.get(k) for k in columns} for row in rows], schema={k: kinds[t] for k, t in columns.items()}
-    )
-    stream_of_bytes = io.BytesIO()
-    frame.write_parquet(stream_of_bytes)
-    write_bytes(path, stream_of_bytes.getvalue())
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    # A table program would run a cell that begins like a formula.
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else str(value)
+    write_measurement_tables(out, lambda: (json.loads(e.line) for e in ledger.entries()), table=table)

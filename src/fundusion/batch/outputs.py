@@ -12,9 +12,13 @@ from typing import Any
 from ..core.durable import write_bytes, write_json, write_text
 from ..report.render import IndexRow, render_index
 from .ledger import Ledger
+from .measurement_tables import eyes_of_result, write_measurement_tables
 
 #: Beyond this many studies the overview leaves out thumbnails: a page of some hundred megabytes opens nowhere.
 MAX_THUMBNAILS = 5000
+#: Measurements in `summary.csv`: those whose unit is the same for every eye. All of them are in `eyes.csv`.
+SUMMARY = ("vcdr", "acdr", "density_vessels", "tortuosity_vessels", "fractal_dimension_vessels", "avr_zone_b", "HE_count", "EX_count",
+           "SE_count")  # fmt: skip
 
 
 def export(
@@ -32,7 +36,10 @@ def export(
     folder = ledger.folder
     write_bytes(folder / "results.jsonl", (e.line.encode("utf-8") + b"\n" for e in ledger.entries()))
     config = run.get("config", {})
-    write_bytes(folder / "summary.csv", _summary(ledger, tasks, config.get("prediction_sets", ())))
+    write_bytes(folder / "summary.csv", _summary(ledger, tasks, config))
+    measure = config.get("measure")
+    if measure is not None:
+        write_measurement_tables(folder, lambda: _eyes(ledger, measure["measured_with"]))
     counts = ledger.counts()
     numbers = {
         "total": total,
@@ -46,6 +53,11 @@ def export(
     write_json(folder / "run.json", {"counts": numbers, "rejected_by_code": ledger.codes(), **run})
 
 
+def _eyes(ledger: Ledger, measured_with: str) -> Iterator[dict[str, Any]]:
+    for entry in ledger.entries():
+        yield from eyes_of_result(json.loads(entry.line), json.loads(entry.facts), measured_with)
+
+
 def _columns(tasks: Mapping[str, Sequence[str]], sets: Sequence[str]) -> list[str]:
     names = ["study_id", "patient_id", "laterality", "status", "code", "gradable", "quality_score"]
     for task, labels in tasks.items():
@@ -54,8 +66,9 @@ def _columns(tasks: Mapping[str, Sequence[str]], sets: Sequence[str]) -> list[st
     return [*names, "modalities_used"]
 
 
-def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]], sets: Sequence[str]) -> Iterator[bytes]:
-    names = _columns(tasks, sets)
+def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]], config: Mapping[str, Any]) -> Iterator[bytes]:
+    sets, measured = config.get("prediction_sets", ()), config.get("measure") is not None
+    names = _columns(tasks, sets) + (["photographs_measured", *(f"measured.{n}" for n in SUMMARY)] if measured else [])
     yield _csv_line(names)
     for entry in ledger.entries():
         row = json.loads(entry.line)
@@ -71,7 +84,15 @@ def _summary(ledger: Ledger, tasks: Mapping[str, Sequence[str]], sets: Sequence[
                 # An empty set says that no label fits; an empty cell that there is no answer.
                 cells.append(None if kept is None else "|".join(kept) or "none")
         cells.append("|".join(m for m, use in row["modalities"].items() if use["used"]))
+        if measured:
+            cells.append(len(row["provenance"].get("measuring", {}).get("photographs", {})))
+            cells += [_first_value(row["measurements"], name) for name in SUMMARY]
         yield _csv_line(cells)
+
+
+def _first_value(measurements: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Return the value of the first photograph that has one."""
+    return next((m["value"] for m in measurements if m["name"] == name and m["value"] is not None), None)
 
 
 def _csv_line(cells: Iterable[Any]) -> bytes:

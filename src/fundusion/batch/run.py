@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..core.durable import write_text
+from ..core.durable import write_bytes, write_text
 from ..core.errors import FundusionError
 from ..core.results import StudyResult
 from ..core.study import StudyRecord
@@ -56,13 +56,16 @@ class RunSummary:
     Args:
         folder: With the results.
         counts: total, ok, rejected, pending.
+        codes: Code of rejection to number.
         exit_code: 0, 3, 130 or 143.
+        seconds: Spent by this call: "total", "studies" (their number), and in all of them by step.
     """
 
     folder: Path
     counts: dict[str, int]
     codes: dict[str, int] = field(default_factory=dict)
     exit_code: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def analyze(
@@ -74,6 +77,7 @@ def analyze(
     batch_size: int = 16,
     resume: bool = True,
     report: bool = True,
+    pictures: bool = False,
     timeout_s: float = 120.0,
     progress: Progress | None = None,
 ) -> RunSummary:
@@ -87,6 +91,7 @@ def analyze(
         batch_size: Studies per forward pass; part of the configuration.
         resume: Go on with an interrupted run of the same configuration.
         report: Write a page per study.
+        pictures: Write the pictures of each measured photograph as PNG and SVG.
         timeout_s: Longest time to read one study.
         progress: Called with (done, total, counts).
 
@@ -95,7 +100,8 @@ def analyze(
         ExhaustedResource: The volume is full; finished results are kept.
     """
     items: list[StudyRecord | RejectedRow] = [*records, *(records.rejected if isinstance(records, Manifest) else ())]
-    config = {**pipeline.config, "batch_size": batch_size, "report": report}
+    config = {**pipeline.config, "batch_size": batch_size, "report": report, **({"pictures": True} if pictures else {})}
+    spent: dict[str, float] = {}
     began = time.time()
     folder = Path(out)
     with stoppable() as stop:
@@ -104,8 +110,12 @@ def analyze(
         try:
             if report:
                 (folder / "reports").mkdir(exist_ok=True)
+            if pictures:
+                (folder / "pictures").mkdir(exist_ok=True)
             try:
-                _work(items, ledger, pipeline, workers, batch_size, report, timeout_s, progress, stop)
+                _work(
+                    items, ledger, pipeline, workers, batch_size, (report, pictures), timeout_s, progress, stop, spent
+                )
             except Interrupted as signalled:
                 code = 128 + signalled.number
             counts = ledger.counts()
@@ -116,7 +126,7 @@ def analyze(
                 run={
                     "config": _plain(config),
                     "versions": _versions(),
-                    "timings": {"seconds": round(time.time() - began, 3)},
+                    "timings": {"seconds": round(time.time() - began, 3), **{k: round(v, 3) for k, v in spent.items()}},
                 },
                 reports=report,
             )
@@ -127,7 +137,9 @@ def analyze(
     numbers["pending"] = numbers["total"] - numbers["ok"] - numbers["rejected"]
     if code == 0 and numbers["rejected"]:
         code = 3
-    return RunSummary(folder=folder, counts=numbers, codes=codes, exit_code=code)
+    return RunSummary(
+        folder=folder, counts=numbers, codes=codes, exit_code=code, seconds={"total": time.time() - began, **spent}
+    )
 
 
 def _work(
@@ -136,10 +148,11 @@ def _work(
     pipeline: Analyzer,
     workers: int,
     batch_size: int,
-    report: bool,
+    files: tuple[bool, bool],
     timeout_s: float,
     progress: Progress | None,
     stop: Callable[[], None],
+    spent: dict[str, float],
 ) -> None:
     finished = set(ledger.finished())
     chunks = [range(i, min(i + batch_size, len(items))) for i in range(0, len(items), batch_size)]
@@ -157,8 +170,12 @@ def _work(
         analyses = _chunk([items[p] for p in chunk], prepared, pipeline, stop)
         stop()
         entries = [
-            _entry(p, a, ledger.folder, report) for p, a in zip(chunk, analyses, strict=True) if p not in finished
+            _entry(p, a, ledger.folder, files) for p, a in zip(chunk, analyses, strict=True) if p not in finished
         ]
+        for analysis in analyses:
+            spent["studies"] = spent.get("studies", 0) + 1
+            for step, seconds in getattr(analysis, "seconds", {}).items():
+                spent[step] = spent.get(step, 0.0) + seconds
         ledger.record(entries)
         done += len(entries)
         if progress:
@@ -200,9 +217,16 @@ def _answer(items: Sequence[Any], usable: list[tuple[int, Any]], pipeline: Analy
         return answers
 
 
-def _entry(position: int, analysis: Any, folder: Path, report: bool) -> Entry:
+def _entry(position: int, analysis: Any, folder: Path, files: tuple[bool, bool]) -> Entry:
     result: StudyResult = analysis.result
+    report, pictures = files
     facts: dict[str, Any] = {"headline": analysis.headline(), "thumbnail": analysis.thumbnail()}
+    study = getattr(analysis, "study", None)
+    if result.measurements and study is not None:
+        facts |= {k: _known(study.metadata.get(k), kind) for k, kind in (("age", (int, float)), ("sex", str))}
+    if pictures:
+        for end, data in analysis.pictures().items():
+            write_bytes(folder / "pictures" / f"{safe_file_name(result.study_id)}.{end}", data)
     if report:
         name = f"{safe_file_name(result.study_id)}.html"
         write_text(folder / "reports" / name, analysis.report_html())
@@ -214,6 +238,11 @@ def _entry(position: int, analysis: Any, folder: Path, report: bool) -> Entry:
         line=result_line(result),
         facts=json.dumps(facts, ensure_ascii=False),
     )
+
+
+def _known(value: Any, kind: Any) -> Any:
+    """Return a cell of the patient table, or None where it is missing or of another kind."""
+    return value if isinstance(value, kind) and value == value and not isinstance(value, bool) else None
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -198,7 +198,9 @@ def _notes(cohort: Cohort, others: list[CohortEye], alike: list[CohortEye], pati
     elif patient_id is None:
         notes.append("The patient has no number, so that their own eyes in the table could not be left out.")
     if len(alike) < len(others):
-        notes.append(f"{len(others) - len(alike)} eyes were left out: they were measured with other segmenters than this one.")
+        notes.append(
+            f"{len(others) - len(alike)} eyes were left out: they were measured with other segmenters than this one."
+        )
     if any(e.measured_with is None for e in alike):
         notes.append("The table does not say with what its eyes were measured; another tool gives other numbers.")
     if cohort.left_out:
@@ -227,7 +229,9 @@ def _placed(m: Measurement, eyes: Sequence[CohortEye], age: float | None, sex: s
         reason = f"no reference at {age:g} years; it reaches from {curves.ages[0]:.0f} to {curves.ages[-1]:.0f}"
     else:
         share = _share_below(points, age, float(m.value or 0.0))
-    return Placed(measurement=m, points=points, eyes=len(used), sex=chosen, curves=curves, reason=reason, share_below=share)
+    return Placed(
+        measurement=m, points=points, eyes=len(used), sex=chosen, curves=curves, reason=reason, share_below=share
+    )
 
 
 def _patients(eyes: Sequence[CohortEye], column: str) -> Floats:

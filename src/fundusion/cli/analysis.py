@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .measure import prepare_kernels
 from .screen import USAGE, fail, print_error, progress, say, table
 
 _EXPLAIN = ("none", "cam", "full")
@@ -33,6 +34,16 @@ def analyze(
     explain: Annotated[
         str, typer.Option(help="none, cam (where it looked, share of each modality) or full (also cells and phrases).")
     ] = "cam",
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Segment and measure colour photographs: about 2 s per eye.")
+    ] = True,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Also write the pictures of measured eyes as PNG and SVG.")
+    ] = False,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(help="CSV of other measured eyes (patient_id, age): each eye is shown against its age."),
+    ] = None,
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")] = None,
     modality: Annotated[str, typer.Option(help="What loose pictures are.")] = "cfp",
@@ -42,7 +53,7 @@ def analyze(
     timeout: Annotated[float, typer.Option(help="Seconds one study may take to read.")] = 120.0,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
-    """Judge, diagnose, explain and report studies.
+    """Judge, diagnose, measure, explain and report studies.
 
     Exit codes: 0 all answered, 3 finished with rejected studies, 4 refused before work began, 5 disk or memory
     exhausted, 130/143 interrupted (the same command goes on).
@@ -52,6 +63,10 @@ def analyze(
       fundusion analyze photo.jpg --out results
 
       fundusion analyze clinic.csv --out results --workers 4 --explain full
+
+      fundusion analyze photographs/ --out results --no-measure
+
+      fundusion analyze clinic.csv --out results --cohort healthy/cohort.csv --pictures
     """
     if explain not in _EXPLAIN:
         print_error(f"error [config.explain]: --explain is {explain!r}.\n  Choose one of {', '.join(_EXPLAIN)}.")
@@ -60,6 +75,7 @@ def analyze(
         code = run_analysis(
             inputs, out, model=model, workers=workers, device=device, batch_size=batch_size, resume=resume, report=report,
             explain=explain, columns=columns, root=root, modality=modality, quality=quality, timeout=timeout,
+            measure=measure, pictures=pictures, cohort=cohort,
         )  # fmt: skip
     except Exception as error:
         if debug:
@@ -82,7 +98,12 @@ def run_analysis(
     from ..batch.run import analyze as run
     from ..pipeline import Pipeline
 
-    pipeline = Pipeline.load(model, device=device, explain=explain, quality=options.get("quality"))
+    pipeline = Pipeline.load(
+        model, device=device, explain=explain, quality=options.get("quality"), measure=options.get("measure", True),
+        cohort=options.get("cohort"),
+    )  # fmt: skip
+    if pipeline.measurer is not None:
+        prepare_kernels()
     with progress("studies") as show:
         summary = run(
             found,
@@ -92,6 +113,7 @@ def run_analysis(
             batch_size=options.get("batch_size", 16),
             resume=options.get("resume", True),
             report=options.get("report", True),
+            pictures=options.get("pictures", False),
             timeout_s=options.get("timeout", 120.0),
             progress=show,
         )
@@ -118,9 +140,23 @@ def _show(summary: Any, *, limit: int = 14) -> None:
     )
     for code, number in summary.codes.items():
         say(f"  {number} x {code}")
+    if summary.seconds.get("studies"):
+        say(_times(summary.seconds))
     say(f"Results:  {summary.folder / 'results.jsonl'}, {summary.folder / 'summary.csv'}")
     say(f"Open:     {(summary.folder / 'index.html').absolute()}")
     say("Not a medical device. For research and education only.")
+
+
+def _times(seconds: dict[str, float]) -> str:
+    """Return the time per study in words.
+
+    Example:
+        >>> _times({"total": 30.0, "studies": 10, "network": 2.0, "measuring": 15.0})
+        'Time:     30.0 s, 3.00 s per study (network 0.20 s, measuring 1.50 s)'
+    """
+    number = seconds["studies"]
+    steps = ", ".join(f"{k} {seconds[k] / number:.2f} s" for k in ("network", "measuring") if seconds.get(k))
+    return f"Time:     {seconds['total']:.1f} s, {seconds['total'] / number:.2f} s per study{f' ({steps})' if steps else ''}"
 
 
 def demo(

@@ -11,7 +11,10 @@ from .screen import fail, print_error, progress, say, table
 
 _Folder = Path | None
 _MASKS = "Folder of {} masks of the same names."
-_FACTS = "CSV with `name` and any of laterality (OD, OS), spacing_um, gradable, disc_row, disc_col, disc_diameter_px, fovea_row, fovea_col."
+_FACTS = (
+    "CSV with `name` and any of laterality (OD, OS), spacing_um, gradable, disc_row, disc_col, disc_diameter_px, fovea_row, "
+    "fovea_col, patient_id, age, sex."
+)
 Inputs = Annotated[list[Path], typer.Argument(help="Vessel masks or artery-vein maps: files and folders.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of this run; created.")]
 Artery = Annotated[_Folder, typer.Option(help=_MASKS.format("artery"))]
@@ -35,6 +38,13 @@ Estimate = Annotated[
     bool, typer.Option("--estimate/--no-estimate", help="Micrometres from the size of the disc (1850 um), marked so.")
 ]
 Pictures = Annotated[bool, typer.Option("--pictures", help="Draw the graph and the zones of each eye.")]
+CohortTable = Annotated[
+    _Folder,
+    typer.Option("--cohort", help="CSV of other measured eyes (patient_id, age): each eye is drawn against its age."),
+]
+MeasuredWith = Annotated[
+    str | None, typer.Option(help="Tool that made the masks; only numbers of one tool are compared.")
+]
 Format = Annotated[str, typer.Option("--format", help="Of the tables: csv, parquet or json.")]
 Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")]
@@ -59,6 +69,8 @@ def measure(
     probability: Probability = False,
     estimate: Estimate = True,
     pictures: Pictures = False,
+    cohort: CohortTable = None,
+    measured_with: MeasuredWith = None,
     format: Format = "csv",
     resume: Resume = True,
     debug: Debug = False,
@@ -66,7 +78,8 @@ def measure(
     """Measure masks of any tool: black and white, or arteries red and veins blue.
 
     Written are measurements (one row each, with unit, region, number of vessels, uncertainty, and the reason where there is no
-    value) and eyes (one row each). Every mask ends ok or rejected with a reason.
+    value), eyes and patients (one row each), and cohort.csv: the eyes with patient and age that --cohort of another run compares
+    with. Every mask ends ok or rejected with a reason.
 
     Exit codes: 0 all measured, 3 some were rejected, 4 nothing could begin.
 
@@ -76,10 +89,15 @@ def measure(
 
       fundusion measure av_maps --disc discs --facts eyes.csv --pictures --out measured
 
+      fundusion measure healthy/masks --facts healthy.csv --measured-with lwnet --out healthy/measured
+
+      fundusion measure masks --facts eyes.csv --measured-with lwnet --cohort healthy/measured/cohort.csv --out measured
+
       fundusion measure vessels --labels artery=1,vein=2 --spacing-um 8.5 --format parquet --out measured
     """
     try:
         from ..batch.measuring import COMPANIONS, Reading, find_items, measure_all
+        from ..readers.cohort import read_cohort
 
         given = (
             dict(zip(COMPANIONS, (artery, vein, disc, cup, field), strict=True))
@@ -88,9 +106,10 @@ def measure(
         )
         items = find_items(inputs, companions={k: v for k, v in given.items() if v is not None}, facts=facts)
         reading = Reading(
-            green=green, labels=_labels(labels), probability=probability, spacing_um=spacing_um, laterality=laterality, estimate_scale=estimate
+            green=green, labels=_labels(labels), probability=probability, spacing_um=spacing_um, laterality=laterality, estimate_scale=estimate,
+            measured_with=measured_with, cohort=read_cohort(cohort) if cohort else None,
         )  # fmt: skip
-        _prepare()
+        prepare_kernels()
         with progress("masks") as show:
             done = measure_all(
                 items, out, reading=reading, pictures=pictures, table=format, resume=resume, progress=show
@@ -98,7 +117,9 @@ def measure(
         say(f"{done.counts['ok']} measured, {done.counts['rejected']} rejected, {done.counts['pending']} pending")
         if done.codes:
             table(list(done.codes.items()), ("rejected because", "masks"))
-        say(f"Written: {out / f'measurements.{format}'}, {out / f'eyes.{format}'}")
+        say(
+            f"Written: {out / f'measurements.{format}'}, {out / f'eyes.{format}'}, {out / 'patients.csv'}, {out / 'cohort.csv'}"
+        )
     except Exception as error:
         if debug:
             raise
@@ -106,7 +127,8 @@ def measure(
     raise typer.Exit(done.exit_code)
 
 
-def _prepare() -> None:
+def prepare_kernels() -> None:
+    """Make the measuring functions ready, and say so where that takes long."""
     from ..biomarkers.compiled import is_compiled
     from ..biomarkers.eye import prepare
 

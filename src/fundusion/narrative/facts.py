@@ -103,11 +103,31 @@ def facts_of(result: StudyResult) -> Facts:
         laterality=eye,
         findings=tuple(facts),
         grade=grade,
-        measurements=result.measurements,
+        measurements=_told(result.measurements),
         used=tuple(m for m, use in result.modalities.items() if use.used),
         missing=tuple(m for m, use in result.modalities.items() if not use.present),
         quality=result.quality,
     )
+
+
+#: Measurements of a photograph that have words here, under the names they are told by. The many others stand in tables.
+_WORDED = {
+    "vcdr": ("vertical_cup_to_disc_ratio", "ratio"),
+    "density_vessels": ("vessel_density", "ratio"),
+    "fractal_dimension_vessels": ("fractal_dimension", "1"),
+    "avr_zone_b": ("arteriovenous_ratio", "ratio"),
+}
+
+
+def _told(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Return what may be told: of several photographs the first that has a value, else the first."""
+    told = [m for m in measurements if m.image is None]
+    for name, (code, unit) in _WORDED.items():
+        mine = [m for m in measurements if m.image is not None and m.name == name]
+        best = next((m for m in mine if m.value is not None), mine[0] if mine else None)
+        if best is not None:
+            told.append(replace(best, name=code, unit=unit))
+    return tuple(told)
 
 
 def _fact(finding: Finding) -> Fact:

@@ -38,17 +38,23 @@ def read_cohort(path: str | Path) -> Cohort:
         data = file.read_bytes()
     except OSError as error:
         raise ReadError(
-            f"the cohort {file.name!r} cannot be read: {error.strerror or error}.", code="input.missing", hint="Check the path."
+            f"the cohort {file.name!r} cannot be read: {error.strerror or error}.",
+            code="input.missing",
+            hint="Check the path.",
         ) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ReadError(f"{file.name!r} is not UTF-8 text.", code="cohort.encoding", hint="Save it as UTF-8 CSV.") from error
+        raise ReadError(
+            f"{file.name!r} is not UTF-8 text.", code="cohort.encoding", hint="Save it as UTF-8 CSV."
+        ) from error
     first = text.partition("\n")[0]
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     names = [n for n in (rows.fieldnames or ()) if n]
     measures = [n for n in names if n not in FACTS]
-    lacking = [n for n in ("patient_id", "age") if n not in names] + ([] if measures else ["a measurement, such as vcdr"])
+    lacking = [n for n in ("patient_id", "age") if n not in names] + (
+        [] if measures else ["a measurement, such as vcdr"]
+    )
     if lacking or len(set(names)) < len(names):
         what = f"lacks {', '.join(lacking)}" if lacking else "has a column twice"
         raise InvalidInput(
@@ -71,7 +77,9 @@ def read_cohort(path: str | Path) -> Cohort:
             code="cohort.age" if ages and left else "cohort.empty",
             hint="Each row needs patient_id, age in years and a number." if left else "Give a table with rows.",
         )
-    return Cohort(name=file.name, digest=hashlib.sha256(data).hexdigest(), eyes=tuple(eyes), left_out=dict(sorted(left.items())))
+    return Cohort(
+        name=file.name, digest=hashlib.sha256(data).hexdigest(), eyes=tuple(eyes), left_out=dict(sorted(left.items()))
+    )
 
 
 def _plain(cell: object) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..biomarkers.reference import Comparison, Placed
 from .canvas import Canvas, Color, PixelCanvas, VectorCanvas
+from .eye_pictures import SIDES
 from .words import ages_words, quantity_words, title_words
 
 _COLUMNS, _WIDE, _HIGH, _HEAD = 3, 320, 250, 66
@@ -28,9 +29,19 @@ def sheet_size(comparison: Comparison) -> tuple[int, int]:
     return _COLUMNS * _WIDE, _HEAD + rows * _HIGH
 
 
-def draw_ages(canvas: Canvas, comparison: Comparison, *, title: str) -> None:
+def sheet_title(laterality: str | None) -> str:
+    """Return the headline of the sheet.
+
+    Example:
+        >>> sheet_title("OS")
+        'Left eye (OS) against the ages of a cohort'
+    """
+    return f"{SIDES.get(str(laterality), 'Eye not stated')} against the ages of a cohort"
+
+
+def draw_ages(canvas: Canvas, comparison: Comparison, *, laterality: str | None) -> None:
     """Draw all plots: patients of the cohort as dots, mean and 5-95 % band where enough of them are near, the patient as a diamond."""
-    canvas.text((10, 26), title, 19, _INK)
+    canvas.text((10, 26), sheet_title(laterality), 19, _INK)
     canvas.text(
         (10, 50),
         f"Cohort: {comparison.cohort}. Line: smoothed mean; band: 5-95 % of its patients, not a norm. {ages_words(comparison)}",
@@ -47,13 +58,18 @@ def _plot(canvas: Canvas, placed: Placed, age: float | None, corner: tuple[float
     who = {"female": "women", "male": "men", None: "patients"}[placed.sex]
     canvas.text((corner[0] + 10, corner[1] + 18), _short(title_words(m.name), 36), 14, _INK)
     value = quantity_words(m.value or 0.0, m.unit)
-    canvas.text((corner[0] + 10, corner[1] + 35), f"patient {value}; n = {len(points)} {who}, {placed.eyes} eyes", 11.5, _SOFT)
+    canvas.text(
+        (corner[0] + 10, corner[1] + 35), f"patient {value}; n = {len(points)} {who}, {placed.eyes} eyes", 11.5, _SOFT
+    )
     known = [age] if age is not None else []
     ages = np.array([*points[:, 0], *known])
     if not len(ages):
         canvas.text((left, top + height / 2), placed.reason, 12, _SOFT)
         return
-    first, last = math.floor(ages.min() / 10) * 10, max(math.ceil(ages.max() / 10) * 10, math.floor(ages.min() / 10) * 10 + 10)
+    first, last = (
+        math.floor(ages.min() / 10) * 10,
+        max(math.ceil(ages.max() / 10) * 10, math.floor(ages.min() / 10) * 10 + 10),
+    )
     values = np.array([*points[:, 1], m.value or 0.0])
     low, high = float(values.min()), float(values.max())
     edge = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
@@ -103,13 +119,13 @@ def _short(words: str, most: int) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
-def age_plot_files(comparison: Comparison, image: str, *, title: str) -> dict[str, bytes]:
+def age_plot_files(comparison: Comparison, image: str, *, laterality: str | None) -> dict[str, bytes]:
     """Return the sheet as PNG and SVG, by the end of their file names; none where no measurement is in the table."""
     if not plotted(comparison):
         return {}
     files = {}
     for suffix, kind in ((".png", PixelCanvas), (".svg", VectorCanvas)):
         canvas = kind(*sheet_size(comparison), _PAPER)
-        draw_ages(canvas, comparison, title=title)
+        draw_ages(canvas, comparison, laterality=laterality)
         files[f"{image}.age{suffix}"] = canvas.encoded()
     return files

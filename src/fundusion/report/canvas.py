@@ -82,7 +82,9 @@ class VectorCanvas:
         found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         scale = size / mask.shape[1]
         paths = [
-            "M" + "L".join(f"{place[0] + x * scale:.1f} {place[1] + y * scale:.1f}" for x, y in outline[:, 0] + 0.5) + "Z"
+            "M"
+            + "L".join(f"{place[0] + x * scale:.1f} {place[1] + y * scale:.1f}" for x, y in outline[:, 0] + 0.5)
+            + "Z"
             for outline in found
         ]
         if paths:
@@ -156,7 +158,9 @@ class PixelCanvas:
 
         side = round(size * _FINE)
         alpha = Pillow.fromarray(mask.astype(np.uint8) * 153).resize((side, side), Pillow.Resampling.BILINEAR)
-        self._sheet.paste(Pillow.new("RGB", (side, side), color), (round(place[0] * _FINE), round(place[1] * _FINE)), alpha)
+        self._sheet.paste(
+            Pillow.new("RGB", (side, side), color), (round(place[0] * _FINE), round(place[1] * _FINE)), alpha
+        )
 
     def line(self, points: Points, color: Color, width: float, dash: bool = False) -> None:
         """Draw a line through points `(N, 2)`."""

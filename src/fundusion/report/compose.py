@@ -112,7 +112,8 @@ def compose_report(
         notes=tuple(n for n in result.notes if _measuring_note(n) is None),
         provenance=provenance_rows(result.provenance),
         measurements=tuple(
-            Row(name=m.name, value=m.value, text=m.unit, extra=m.failure or m.region or "") for m in result.measurements
+            Row(name=m.name, value=m.value, text=m.unit, extra=m.failure or m.region or "")
+            for m in result.measurements
             if m.image is None
         ),
         unmeasured=tuple(w for w in map(_measuring_note, result.notes) if w is not None),

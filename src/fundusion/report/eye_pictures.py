@@ -18,8 +18,9 @@ from .overlays import COLOURS
 _SIDE, _HEAD, _ROW = 900, 44, 30
 WIDTH = _SIDE
 _INK, _SOFT, _PAPER = (20, 26, 30), (96, 108, 116), (255, 255, 255)
-_ZONE_COLORS: Mapping[str, Color] = {"A": (255, 255, 255), "B": (255, 214, 64), "C": (120, 230, 255)}
+_ZONE_COLORS: Mapping[str, Color] = {"A": (255, 255, 255), "B": (255, 150, 215), "C": (190, 165, 255)}
 _NODE: Color = (140, 255, 120)
+_GRID: Color = (150, 255, 215)
 _GRAPH: Mapping[str, Color] = {"artery": (255, 96, 80), "vein": (110, 160, 255), "vessels": (255, 150, 60)}
 #: Structure to its words in a legend.
 WORDS = {
@@ -63,6 +64,16 @@ class _Sheet:
             closed = np.concatenate([one[:, 0], one[:1, 0]]).astype(np.float64) + 0.5
             self.canvas.line(closed * self.scale + (0, _HEAD), color, width)
 
+    def ring(self, center: tuple[float, float], radius: float, color: Color, width: float) -> None:
+        """Draw the part of a circle that lies on the photograph; radius in its pixels."""
+        x, y = self.place(*center)
+        turn = np.radians(np.arange(0, 361))
+        points = np.stack([x + radius * self.scale * np.cos(turn), y + radius * self.scale * np.sin(turn)], 1)
+        inside = ((points >= (0, _HEAD)) & (points <= (_SIDE, _HEAD + _SIDE))).all(1)
+        for part in np.split(np.arange(361), np.flatnonzero(np.diff(inside.astype(np.int8))) + 1):
+            if inside[part[0]] and len(part) > 1:
+                self.canvas.line(points[part], color, width)
+
     def legend(self, color: Color, words: str, kind: str = "line") -> None:
         """Write one entry; a new row begins where it has no room."""
         wide = 44 + 10.5 * len(words)
@@ -81,7 +92,7 @@ class _Sheet:
 
 def draw_structures(canvas: Canvas, pixels: _Pixels, masks: _Masks, *, laterality: str | None = None) -> None:
     """Draw what was found: vessels tinted, disc, cup and lesions outlined."""
-    sheet = _Sheet(canvas, pixels, laterality, "what was found")
+    sheet = _Sheet(canvas, pixels, laterality, "what was marked")
     told_apart = "artery" in masks and "vein" in masks
     kinds = ("artery", "vein") if told_apart else ("vessels",)
     for name in (k for k in kinds if k in masks):
@@ -95,7 +106,7 @@ def draw_structures(canvas: Canvas, pixels: _Pixels, masks: _Masks, *, lateralit
         sheet.outline(mask, color, 2.4)
         number = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
         words = WORDS.get(name, name)
-        sheet.legend(color, words if name in ("disc", "cup") and number else f"{words}: {number or 'none found'}")
+        sheet.legend(color, words if name in ("disc", "cup") and number else f"possible {words}: {number or 'none'}")
 
 
 def draw_zones(
@@ -131,8 +142,8 @@ def draw_zones(
         sheet.legend(_SOFT, "no usable optic disc: no zones")
     if found.fovea is not None and found.scale.um_per_px is not None:
         for um in ETDRS_UM:
-            canvas.circle(sheet.place(*found.fovea), um / found.scale.um_per_px * sheet.scale, (255, 150, 255), 1.6)
-        sheet.legend((255, 150, 255), "ETDRS rings of 1, 3, 6 mm")
+            sheet.ring(found.fovea, um / found.scale.um_per_px, _GRID, 1.6)
+        sheet.legend(_GRID, "ETDRS rings of 1, 3, 6 mm")
 
 
 def _rings(sheet: _Sheet, found: EyeMeasurements, side: int) -> None:
@@ -141,7 +152,7 @@ def _rings(sheet: _Sheet, found: EyeMeasurements, side: int) -> None:
         return
     center, radius = disc.center, disc.diameter_px / 2
     for zone, outer in (("C", ZONES["C"][1]), ("B", ZONES["B"][1]), ("A", ZONES["B"][0])):
-        sheet.canvas.circle(sheet.place(*center), outer * radius * sheet.scale, _ZONE_COLORS[zone], 2.4)
+        sheet.ring(center, outer * radius, _ZONE_COLORS[zone], 2.4)
         # The letter stands inside its ring, on the side with more room.
         right = center[1] < side / 2
         inner = {"C": ZONES["B"][1], "B": ZONES["B"][0], "A": 1.0}[zone]
@@ -197,4 +208,32 @@ def eye_picture_files(
         draw_zones(zone_sheet, pixels, found, masks, laterality=laterality)
         files[f"{image}.structures{suffix}"] = found_sheet.encoded()
         files[f"{image}.zones{suffix}"] = zone_sheet.encoded()
+    return files
+
+
+def zone_files(
+    pixels: _Pixels | None, found: EyeMeasurements, masks: _Masks, *, laterality: str | None = None
+) -> dict[str, bytes]:
+    """Return the picture of where numbers were taken in masks of any shape as PNG and SVG, by the end of their file names.
+
+    Args:
+        pixels: Photograph of the size of the masks; without one the masks are drawn dimly.
+        found: Of `measure_eye`.
+        masks: What was measured.
+        laterality: "OD", "OS" or None.
+    """
+    height, width = next(iter(masks.values())).shape
+    side = max(height, width)
+    sheet = np.zeros((side, side, 3), np.uint8)
+    if pixels is not None:
+        sheet[:height, :width] = pixels
+    else:
+        for name in (n for n in ("vessels", "vein", "artery") if n in masks):
+            sheet[:height, :width][masks[name]] = np.multiply(_GRAPH[name], 0.55).astype(np.uint8)
+    padded = {k: np.pad(m, ((0, side - height), (0, side - width))) for k, m in masks.items()}
+    files = {}
+    for suffix, kind in ((".png", PixelCanvas), (".svg", VectorCanvas)):
+        canvas = kind(*sheet_size(masks), _PAPER)
+        draw_zones(canvas, sheet, found, padded, laterality=laterality)
+        files[suffix] = canvas.encoded()
     return files

@@ -13,11 +13,11 @@ from ..biomarkers import catalogue
 from ..biomarkers.eye import EyeMeasurements
 from ..biomarkers.reference import Comparison
 from ..core.results import Measurement
-from .age_plots import age_plot_files, draw_ages, plotted, sheet_size
+from .age_plots import draw_ages, plotted, sheet_size, sheet_title
 from .canvas import PixelCanvas
 from .eye_pictures import SIDES, structures_pixels, zones_pixels
 from .figures import data_uri
-from .words import behind_words, place_words, quantity_words, reason_words, title_words
+from .words import behind_words, place_words, quantity_words, reason_words, spread_words, title_words
 
 #: Groups of a page in their order.
 GROUPS = ("Optic disc and cup", "Calibres around the disc", "Arteries", "Veins", "All vessels", "Lesions")
@@ -60,20 +60,14 @@ class AgePlot:
     """Plots of a patient against the ages of a cohort.
 
     Args:
-        comparison: What is plotted.
         title: Above the plots.
         source: Picture for the page; empty where the table has no measurement of this photograph.
         notes: Sentences.
     """
 
-    comparison: Comparison
     title: str
     source: str
     notes: tuple[str, ...]
-
-    def files(self, image: str) -> dict[str, bytes]:
-        """Return the sheet as PNG and SVG."""
-        return age_plot_files(self.comparison, image, title=self.title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +114,10 @@ def measured_section(
     """
     side = SIDES.get(str(laterality), "Eye not stated")
     drawn = [
-        (structures_pixels(pixels, masks, laterality=laterality), "What the segmenters found."),
+        (
+            structures_pixels(pixels, masks, laterality=laterality),
+            "What the segmenters marked. Marked lesions are candidates, not a diagnosis.",
+        ),
         (zones_pixels(pixels, found, masks, laterality=laterality), "Where the numbers were taken."),
     ]
     return MeasuredSection(
@@ -129,7 +126,7 @@ def measured_section(
         summary=_summary(found, facts or {}),
         groups=grouped(found.measurements),
         panels=tuple((data_uri(p, max_px=1000), words) for p, words in drawn),
-        plot=_age_plot(comparison, side) if comparison else None,
+        plot=_age_plot(comparison, laterality) if comparison else None,
     )
 
 
@@ -150,17 +147,17 @@ def _summary(found: EyeMeasurements, facts: Mapping[str, Any]) -> str:
     return f"{words} The field of view is {width:.0f} px wide in the file." if width else words
 
 
-def _age_plot(comparison: Comparison, side: str) -> AgePlot:
+def _age_plot(comparison: Comparison, laterality: str | None) -> AgePlot:
     source = ""
-    title = f"{side} against the ages of a cohort"
+    title = sheet_title(laterality)
     if plotted(comparison):
         canvas = PixelCanvas(*sheet_size(comparison), (255, 255, 255))
-        draw_ages(canvas, comparison, title=title)
+        draw_ages(canvas, comparison, laterality=laterality)
         source = data_uri(canvas.pixels(), max_px=2000, quality=88)
     notes = comparison.notes
     if not source:
         notes = (*notes, "The table has no column of a measurement of this photograph in the same unit.")
-    return AgePlot(comparison=comparison, title=title, source=source, notes=notes)
+    return AgePlot(title=title, source=source, notes=notes)
 
 
 def grouped(measurements: Sequence[Measurement]) -> tuple[MeasuredGroup, ...]:
@@ -212,7 +209,7 @@ def _comes_first(m: Measurement) -> bool:
 def _row(m: Measurement) -> MeasuredRow:
     value = m.value or 0.0
     shown = quantity_words(value, m.unit)
-    spread = "" if m.uncertainty is None else f"± {quantity_words(m.uncertainty, m.unit)}"
+    spread = "" if m.uncertainty is None else f"± {spread_words(value, m.uncertainty, m.unit)}"
     if m.name == "isnt":
         shown, spread = ("follows the rule" if value == 1 else "does not follow the rule"), ""
     remarks = [{"scale.estimated": "estimated scale"}.get(f, reason_words(f)) for f in m.flags]

@@ -18,7 +18,16 @@ REASONS_OF_PICTURES = {
 }
 _LESIONS = {"MA": "Microaneurysms", "HE": "Haemorrhages", "EX": "Hard exudates", "SE": "Cotton-wool spots"}
 _KINDS = {"artery": "arteries", "vein": "veins", "vessels": "all vessels"}
-_UNITS = {"1": "", "degree": "°", "DD": "disc diameters", "DD^2": "disc diameters²", "um": "µm", "um^2": "µm²", "count": "", "rad": "rad"}
+_UNITS = {
+    "1": "",
+    "degree": "°",
+    "DD": "disc diameters",
+    "DD^2": "disc diameters²",
+    "um": "µm",
+    "um^2": "µm²",
+    "count": "",
+    "rad": "rad",
+}
 _PLACES = {
     "field": "whole field",
     "zone B": "zone B, 0.5-1 disc diameters from the disc",
@@ -63,6 +72,17 @@ def quantity_words(value: float, unit: str) -> str:
     words = _UNITS.get(unit, unit.replace("^2", "²"))
     digits = f"{value:.0f}" if abs(value) >= 1000 or (unit == "count" and value == int(value)) else f"{value:.3g}"
     return f"{digits}{'' if words == '°' else ' '}{words}".strip()
+
+
+def spread_words(value: float, spread: float, unit: str) -> str:
+    """Return an uncertainty in the unit in which its value is written, without naming it again.
+
+    Example:
+        >>> spread_words(273884.0, 2257.0, "um"), spread_words(0.5, 0.04, "1")
+        ('2.26', '0.04')
+    """
+    factor = 1e-3 if unit == "um" and abs(value) >= 5000 else 1e-6 if unit == "um^2" else 1.0
+    return f"{spread * factor:.3g}"
 
 
 def place_words(region: str | None) -> str:
