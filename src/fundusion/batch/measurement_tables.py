@@ -78,7 +78,9 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, type]:
     columns = dict(FACTS)
     for row in rows:
         for m in row["measurements"]:
-            columns.setdefault(column_of(m["name"], m["unit"], m["region"]), float)
+            # A measurement that failed in every eye has no unit to speak of; `measurements` holds its reasons.
+            if m["value"] is not None:
+                columns.setdefault(column_of(m["name"], m["unit"], m["region"]), float)
     return columns
 
 

@@ -69,7 +69,7 @@ class _Sheet:
         x, y = self.place(*center)
         turn = np.radians(np.arange(0, 361))
         points = np.stack([x + radius * self.scale * np.cos(turn), y + radius * self.scale * np.sin(turn)], 1)
-        inside = ((points >= (0, _HEAD)) & (points <= (_SIDE, _HEAD + _SIDE))).all(1)
+        inside = np.all((points >= (0, _HEAD)) & (points <= (_SIDE, _HEAD + _SIDE)), axis=1)
         for part in np.split(np.arange(361), np.flatnonzero(np.diff(inside.astype(np.int8))) + 1):
             if inside[part[0]] and len(part) > 1:
                 self.canvas.line(points[part], color, width)
@@ -170,9 +170,9 @@ def sheet_size(masks: _Masks) -> tuple[int, int]:
 
     Example:
         >>> sheet_size({"disc": np.zeros((4, 4), bool)})
-        (900, 1064)
+        (900, 1040)
     """
-    return _SIDE, _HEAD + _SIDE + 4 * _ROW
+    return _SIDE, _HEAD + _SIDE + 3 * _ROW + 6
 
 
 def structures_pixels(pixels: _Pixels, masks: _Masks, *, laterality: str | None = None) -> _Pixels:
