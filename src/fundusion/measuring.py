@@ -88,7 +88,7 @@ class Measurer:
         Raises:
             UnknownName: There is none.
         """
-        names = tuple(n for n in shipped_segmenters() if n not in NOT_OF_PHOTOGRAPHS)
+        names = tuple(n for n in shipped_segmenters() if _is_of_photographs(n))
         if not names:
             raise UnknownName(
                 "no segmenter is in the package.", code="model.not_found", hint="Install it again, or use --no-measure."
@@ -184,6 +184,11 @@ def _facts(name: str) -> dict[str, Any]:
     return segmenter_facts(name)
 
 
+def _is_of_photographs(name: str) -> bool:
+    facts = _facts(name)
+    return name not in NOT_OF_PHOTOGRAPHS and "surfaces" not in facts and facts.get("modality", "cfp") == "cfp"
+
+
 @cache
 def _loaded(name: str, device: str) -> Segmenter:
     return load_segmenter(name, device=device)
@@ -203,7 +208,9 @@ def _centred(probability: Floats, threshold: float) -> Floats:
         >>> [round(float(p), 3) for p in _centred(np.array([0.0, 0.35, 0.7, 0.85, 1.0], np.float32), 0.7)]
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    return np.interp(probability, [0.0, threshold, 1.0], [0.0, 0.5, 1.0]).astype(np.float32)
+    low = probability * np.float32(0.5 / threshold)
+    high = (probability - np.float32(1.0)) * np.float32(0.5 / (1 - threshold)) + np.float32(1.0)
+    return np.where(probability < threshold, low, high)
 
 
 def _keep_one_disc(probabilities: dict[str, Floats]) -> None:
@@ -220,23 +227,32 @@ def _keep_one_disc(probabilities: dict[str, Floats]) -> None:
 def _clean_lesions(masks: dict[str, Bools], probabilities: dict[str, Floats], visible: Bools) -> None:
     """Take away what is no lesion: reflexes at the rim of the field, the bright disc itself, and specks of few pixels."""
     rim = round(_RIM * FRAME_PX)
-    inner = cv2.erode(visible.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8), borderValue=0)
+    # The frame may cut the field: what lies beyond it is no field either.
+    inner = cv2.erode(
+        visible.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    ).astype(np.bool_)  # fmt: skip
     disc = masks.get("disc")
+    around = None if disc is None else cv2.dilate(disc.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     for name in (n for n in list(masks) if n not in STRUCTURES):
-        allowed = inner.copy()
-        if disc is not None and name in _BRIGHT:
-            allowed[cv2.dilate(disc.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = 0
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(masks[name].astype(np.uint8), connectivity=8)
-        inside = np.bincount(labels.ravel(), weights=allowed.ravel(), minlength=count)
-        # A lesion belongs where most of it lies.
-        kept = (stats[:, cv2.CC_STAT_AREA] >= _LEAST_PX) & (inside > 0.5 * stats[:, cv2.CC_STAT_AREA])
-        kept[0] = False
-        dropped = masks[name] & ~kept[labels]
-        masks[name] = kept[labels]
-        near = cv2.dilate(dropped.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-        probabilities[name] = np.where(
-            near & ~masks[name] | (allowed == 0) & ~masks[name], np.float32(0), probabilities[name]
-        )
+        allowed = inner & ~around if around is not None and name in _BRIGHT else inner
+        masks[name] = _lesions_inside(masks[name], allowed)
+        # Other thresholds are asked only around what is left, and where nothing was taken away.
+        wide = _lesions_inside(probabilities[name] >= UNSURE, allowed)
+        probabilities[name] = np.where(wide, probabilities[name], np.float32(0))
+
+
+def _lesions_inside(mask: Bools, allowed: Bools) -> Bools:
+    """Return the parts of a mask that are large enough and of which most lies where lesions may be."""
+    if not mask.any():
+        return mask
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    here = labels[mask]
+    sizes = np.bincount(here, minlength=count)
+    inside = np.bincount(labels[mask & allowed], minlength=count)
+    kept = (sizes >= _LEAST_PX) & (inside > 0.5 * sizes)
+    found = np.zeros_like(mask)
+    found[mask] = kept[here]
+    return found
 
 
 def _worded(rows: Sequence[Measurement], masks: Mapping[str, Any], small: Sequence[str]) -> list[Measurement]:

@@ -61,7 +61,10 @@ def test_each_item_ends_ok_or_rejected(masks, tmp_path):
     assert codes["yellow"] == "mask.colors"
     assert codes["broken"].startswith("image.")
     assert codes["a"] == codes["sub/b"] == "ok"
-    assert len(list((out / "pictures").iterdir())) == 2
+    pictures = {p.name for p in (out / "pictures").iterdir()}
+    assert {p.rpartition(".")[0] for p in pictures} == {"a", "sub_b-bd60e19f4a"}
+    assert {p.rpartition(".")[2] for p in pictures} == {"png", "svg"}
+    assert len(pictures) == 4
     values = {m["name"]: m for m in rows["a"]["measurements"]}
     assert values["tortuosity_artery"]["value"] == pytest.approx(1, abs=0.01)
     assert values["width_artery"]["failure"] == "scale.absent"

@@ -13,14 +13,20 @@ from .words import ages_words, quantity_words, title_words
 
 _COLUMNS, _WIDE, _HIGH, _HEAD = 3, 320, 250, 66
 _INK, _SOFT, _LINE, _PAPER = (20, 26, 30), (96, 108, 116), (214, 220, 224), (255, 255, 255)
+#: Measurements of which a band means nothing.
+_YES_OR_NO = ("isnt",)
 _BAND: Color = (11, 110, 116)
 _DOT: Color = (150, 160, 166)
 _PATIENT: Color = (196, 58, 20)
 
 
 def plotted(comparison: Comparison) -> list[Placed]:
-    """Return the measurements that get a plot: all but counts by sector."""
-    return [p for p in comparison.placed if not (p.measurement.region or "").startswith("ETDRS")]
+    """Return the measurements that get a plot: all but those by sector and answers of yes or no."""
+    return [
+        p
+        for p in comparison.placed
+        if not (p.measurement.region or "").startswith("ETDRS") and p.measurement.name not in _YES_OR_NO
+    ]
 
 
 def sheet_size(comparison: Comparison) -> tuple[int, int]:
@@ -83,10 +89,10 @@ def _plot(canvas: Canvas, placed: Placed, age: float | None, corner: tuple[float
         x, y = spot(tick, low)
         canvas.line(np.array([[x, top], [x, y]]), _LINE, 0.8)
         canvas.text((x, y + 16), str(tick), 11, _SOFT, "middle")
-    for tick_value in np.linspace(low + edge, high - edge, 3):
-        x, y = spot(first, float(tick_value))
+    for tick_value in _ticks(low, high):
+        x, y = spot(first, tick_value)
         canvas.line(np.array([[left, y], [left + width, y]]), _LINE, 0.8)
-        canvas.text((x - 5, y + 4), _number(float(tick_value), m.unit), 11, _SOFT, "end")
+        canvas.text((x - 5, y + 4), _number(tick_value, m.unit), 11, _SOFT, "end")
     canvas.text((left + width, top + height + 30), "age, years", 11, _SOFT, "end")
     for a, v in points:
         canvas.circle(spot(a, v), 1.5, _DOT)
@@ -109,6 +115,20 @@ def _patient(canvas: Canvas, spot, age: float | None, value: float, edges: tuple
     x, y = spot(age, value)
     canvas.polygon(np.array([[x, y - 7], [x + 7, y], [x, y + 7], [x - 7, y]]), _PAPER, 1.0)
     canvas.polygon(np.array([[x, y - 5.5], [x + 5.5, y], [x, y + 5.5], [x - 5.5, y]]), _PATIENT, 1.0)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return a few round numbers between two values.
+
+    Example:
+        >>> _ticks(0.21, 0.86), _ticks(-9.0, 85.0)
+        ([0.4, 0.6, 0.8], [0.0, 20.0, 40.0, 60.0, 80.0])
+    """
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
+    first = math.ceil(low / step)
+    return [round(k * step, 12) for k in range(first, math.floor(high / step) + 1)]
 
 
 def _number(value: float, unit: str) -> str:

@@ -20,7 +20,7 @@ from .figures import data_uri
 from .words import behind_words, place_words, quantity_words, reason_words, spread_words, title_words
 
 #: Groups of a page in their order.
-GROUPS = ("Optic disc and cup", "Calibres around the disc", "Arteries", "Veins", "All vessels", "Lesions")
+GROUPS = ("Optic disc and cup", "Calibres around the disc", "Arteries", "Veins", "All vessels", "Possible lesions")
 #: What is shown at once of the vessels; the rest is one click away.
 _FIRST = ("density", "width", "tortuosity", "fractal_dimension", "bifurcations")
 
@@ -196,7 +196,7 @@ def _group_of(name: str) -> str:
         calibre = catalogue.OF_EYE[name].group in ("calibre", "arcade")
         return "Calibres around the disc" if calibre else "Optic disc and cup"
     last = name.rpartition("_")[2]
-    return {"artery": "Arteries", "vein": "Veins", "vessels": "All vessels"}.get(last, "Lesions")
+    return {"artery": "Arteries", "vein": "Veins", "vessels": "All vessels"}.get(last, "Possible lesions")
 
 
 def _comes_first(m: Measurement) -> bool:
