@@ -99,3 +99,66 @@ def draw_vessels():
             Pillow.fromarray(colours).save(folder / "av" / f"{name}_AVmanual.png")
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def drawn_photograph():
+    """Call for a drawn right eye of 720 px with vessels, disc, cup and exudates whose colours tell what they are."""
+    import cv2
+
+    def draw() -> np.ndarray:
+        rows, columns = np.mgrid[:720, :760]
+        inside = (rows - 360) ** 2 + (columns - 380) ** 2 <= 350**2
+        pixels = np.zeros((720, 760, 3), np.uint8)
+        pixels[inside] = (150, 80, 40)
+        for turn in range(0, 360, 40):
+            x, y = np.cos(np.radians(turn + 7)), np.sin(np.radians(turn + 7))
+            along, across = (columns - 520) * x + (rows - 360) * y, (columns - 520) * y - (rows - 360) * x
+            # Eight pixels wide.
+            pixels[(along > 0) & (along < 400) & (np.abs(across) <= 4)] = (100, 20, 20)
+        cv2.circle(pixels, (520, 360), 50, (250, 200, 100), -1)
+        cv2.circle(pixels, (520, 360), 25, (255, 250, 230), -1)
+        # Two exudates, one reflex at the rim, one speck.
+        for center, radius in (((300, 300), 9), ((260, 420), 7), ((32, 360), 6), ((380, 600), 0)):
+            cv2.circle(pixels, center, radius, (250, 235, 40), -1)
+        pixels[~inside] = 0
+        return pixels
+
+    return draw
+
+
+@pytest.fixture
+def color_segmenter(tmp_path_factory, monkeypatch):
+    """Call with a scale for the name of a segmenter that goes by the colours of `drawn_photograph`."""
+    import json
+
+    import torch
+
+    from fundusion import measuring
+    from fundusion.segmenting import Segmenter
+
+    class Colors(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(60.0))
+
+        def segment(self, images, prompts=None):
+            green, blue = images[:, 1:2], images[:, 2:3]
+            return self.scale * torch.cat([0.2 - green, blue - 0.3, blue - 0.65, green - 0.86], 1)
+
+    made: dict[str, Segmenter] = {}
+
+    def make(field_px: int = 256) -> str:
+        folder = tmp_path_factory.mktemp("colors")
+        classes = ("vessel", "disc", "cup", "EX")
+        facts = {"classes": classes, "field_px": field_px, "thresholds": dict.fromkeys(classes, 0.5), "sha256": f"{field_px:064d}",
+                 "inside": {"cup": "disc"}, "terms": "tests"}  # fmt: skip
+        (folder / "segmenter.json").write_text(json.dumps(facts))
+        made[str(folder)] = Segmenter(
+            name="colors", model=Colors().eval(), classes=classes, field_px=field_px, thresholds=facts["thresholds"],
+            inside=facts["inside"], sha256=facts["sha256"], facts=facts,
+        )  # fmt: skip
+        return str(folder)
+
+    monkeypatch.setattr(measuring, "_loaded", lambda name, device: made[name])
+    return make

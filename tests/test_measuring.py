@@ -1,0 +1,124 @@
+"""From a photograph to numbers: known shapes come back, and what cannot be measured says why."""
+
+import numpy as np
+import pytest
+
+from fundusion.core.errors import UnknownName
+from fundusion.core.study import Image
+from fundusion.measuring import Measurer, _centred
+from fundusion.transforms.field_of_view import find_field_of_view
+from fundusion.transforms.squares import FRAME_PX, cut_squares
+
+
+def squares(pixels, sides, **facts):
+    return cut_squares(Image(pixels=pixels, modality="cfp", **facts), find_field_of_view(pixels), sides, name="cfp.0")
+
+
+@pytest.fixture
+def measured(color_segmenter, drawn_photograph):
+    def run(pixels=None, laterality="OD", field_px=512, **facts):
+        measurer = Measurer(names=(color_segmenter(field_px),))
+        pixels = drawn_photograph() if pixels is None else pixels
+        return measurer.measure(squares(pixels, measurer.sides, **facts), laterality=laterality)
+
+    return run
+
+
+def by_name(found):
+    return {(m.name, m.region): m for m in found.found.measurements}
+
+
+def test_known_shapes_come_back(measured):
+    found = measured()
+    rows = by_name(found)
+    assert rows["vcdr", "disc"].value == pytest.approx(0.5, abs=0.03)
+    assert rows["tortuosity_vessels", "field"].value == pytest.approx(1.0, abs=0.01)
+    assert rows["EX_count", "field"].value == 2
+    step = found.facts["field_px"] / FRAME_PX
+    exudates = np.pi * (9**2 + 7**2) / step**2 * found.facts["um_per_px"] ** 2
+    assert rows["EX_area", "field"].value == pytest.approx(exudates, rel=0.2)
+    # Widths in micrometres by the disc: 8 px of 100.
+    assert rows["width_vessels", "field"].value == pytest.approx(0.08 * 1850, rel=0.1)
+    assert "scale.estimated" in rows["width_vessels", "field"].flags
+    assert all(m.image == "cfp.0" for m in found.found.measurements)
+    assert found.facts["scale"] == "estimated from the disc"
+    assert found.notes == ()
+
+
+def test_every_value_has_an_uncertainty_from_the_probabilities(measured):
+    rows = by_name(measured())
+    for key in (("vcdr", "disc"), ("density_vessels", "field"), ("EX_area", "field")):
+        assert rows[key].uncertainty is not None
+        assert rows[key].uncertainty > 0
+
+
+def test_a_stated_spacing_is_used_and_measures_the_disc_too(measured):
+    rows = by_name(measured(spacing_um=(12.0, 12.0)))
+    assert rows["disc_height", "disc"].value == pytest.approx(1212, rel=0.04)
+    assert rows["disc_height", "disc"].flags == ()
+    # Without a spacing the disc gave the scale: its own size is then no measurement.
+    assert by_name(measured())["disc_height", "disc"].failure == "scale.circular"
+
+
+def test_without_a_disc_zones_and_scale_fail_and_say_so(measured, drawn_photograph):
+    pixels = drawn_photograph()
+    pixels[280:440, 440:600][pixels[280:440, 440:600, 2] > 60] = (150, 80, 40)
+    found = measured(pixels)
+    rows = by_name(found)
+    assert rows["vcdr", "disc"].failure in ("disc.absent", "mask.empty")
+    assert rows["width_vessels", "field"].failure == "scale.absent"
+    assert rows["tortuosity_vessels", "field"].value is not None
+    assert found.facts["scale"] == "none"
+
+
+def test_without_a_side_nothing_is_called_nasal(measured):
+    rows = by_name(measured(laterality=None))
+    assert rows["rim_nasal", "disc"].failure == "laterality.absent"
+    assert rows["rim_superior", "disc"].value is not None
+
+
+def test_a_disc_on_the_temporal_side_is_doubted(measured):
+    assert measured(laterality="OS").notes == ("cfp.0.laterality_doubtful",)
+    assert measured(laterality=None).notes == ()
+
+
+def test_a_tiny_picture_is_not_measured_and_says_why(measured, drawn_photograph):
+    found = measured(drawn_photograph()[::4, ::4].copy())
+    assert set(found.facts["not_looked_for"]) == {"EX", "cup", "disc", "vessels"}
+    rows = by_name(found)
+    assert {m.failure for m in rows.values()} == {"image.too_small"}
+    assert ("EX_count", "field") in rows
+    assert ("vcdr", "disc") in rows
+
+
+def test_kinds_of_vessels_no_segmenter_tells_apart_are_left_out(measured):
+    names = {n for n, _ in by_name(measured())}
+    assert "crae_zone_b" not in names
+    assert not [n for n in names if n.endswith(("_artery", "_vein"))]
+
+
+def test_the_same_photograph_gives_the_same_numbers(measured):
+    assert measured().found.measurements == measured().found.measurements
+
+
+def test_the_configuration_names_what_decides(color_segmenter):
+    one, other = Measurer(names=(color_segmenter(256),)), Measurer(names=(color_segmenter(512),))
+    assert one.measured_with != other.measured_with
+    assert one.config["segmenters"]
+    assert next(iter(one.config["segmenters"].values()))["terms"] == "tests"
+
+
+def test_shipped_segmenters_are_those_of_photographs(monkeypatch):
+    names = Measurer.shipped().names
+    assert {"vessels", "disc_cup", "lesions"} <= set(names)
+    assert "ffa_areas" not in names
+    monkeypatch.setattr("fundusion.measuring.shipped_segmenters", list)
+    with pytest.raises(UnknownName):
+        Measurer.shipped()
+
+
+def test_centred_probabilities_keep_their_order_and_their_mask():
+    values = np.linspace(0, 1, 101, dtype=np.float32)
+    bent = _centred(values, 0.7)
+    assert (np.diff(bent) > 0).all()
+    assert ((bent >= 0.5) == (values >= np.float32(0.7))).all()
