@@ -147,9 +147,14 @@ def color_segmenter(tmp_path_factory, monkeypatch):
             return self.scale * torch.cat([0.2 - green, blue - 0.3, blue - 0.65, green - 0.86], 1)
 
     made: dict[str, Segmenter] = {}
+    folders: dict[int, str] = {}
 
     def make(field_px: int = 256) -> str:
-        folder = tmp_path_factory.mktemp("colors")
+        if field_px in folders:
+            return folders[field_px]
+        folder = tmp_path_factory.mktemp("segmenter") / f"colors_{field_px}"
+        folder.mkdir()
+        folders[field_px] = str(folder)
         classes = ("vessel", "disc", "cup", "EX")
         facts = {"classes": classes, "field_px": field_px, "thresholds": dict.fromkeys(classes, 0.5), "sha256": f"{field_px:064d}",
                  "inside": {"cup": "disc"}, "terms": "tests"}  # fmt: skip

@@ -233,3 +233,96 @@ def test_weights_that_forbid_commercial_use_are_named_in_every_output(tmp_path, 
     assert "terms_of_use" not in Pipeline.load(tiny_model)._provenance(())
     predict_table(tmp_path / "model", cohort, tmp_path / "p.csv")
     assert "not for commercial use" in (tmp_path / "p.csv").read_text().splitlines()[1]
+
+
+@pytest.fixture
+def measuring(color_segmenter, tiny_model):
+    """Call for a pipeline that measures drawn eyes of 128 px by their colours."""
+    from fundusion.measuring import Measurer
+    from fundusion.network import load_network
+
+    def make(**options):
+        network, facts = load_network(tiny_model)
+        return Pipeline(network, facts, name="tiny", measurer=Measurer(names=(color_segmenter(128),)), **options)
+
+    return make
+
+
+def test_measurements_stand_in_the_result_with_their_provenance(measuring, answered):
+    record, plain = answered
+    analysis = measuring()(record)
+    result = analysis.result
+    assert result.predictions == plain.result.predictions
+    assert result.quality == plain.result.quality
+    row = json.loads(result_line(result), parse_constant=lambda c: pytest.fail(c))
+    assert {m["image"] for m in row["measurements"]} == {"cfp.0"}
+    assert len(row["measurements"]) > 30
+    assert all((m["value"] is None) == (m["failure"] is not None) for m in row["measurements"])
+    made = row["provenance"]["measuring"]
+    assert next(iter(made["segmenters"].values()))["terms"] == "tests"
+    assert made["photographs"]["cfp.0"]["field_px"] > 60
+    assert analysis.seconds["measuring"] > 0
+    page = analysis.report_html()
+    assert "Measured: Photograph 1" in page
+    assert "Vertical cup-to-disc ratio" in page
+    assert "mask.absent" not in page
+    assert result_line(measuring()(record).result) == result_line(result)
+
+
+def test_no_measuring_leaves_the_result_as_it_was(tiny_model, answered):
+    record, plain = answered
+    without = Pipeline.load(tiny_model, explain="full", measure=False)
+    assert without.measurer is None
+    assert "measure" not in without.config
+    result = without(record).result
+    assert result.measurements == ()
+    assert "measuring" not in result.provenance
+    assert result.predictions == plain.result.predictions
+
+
+def test_a_segmenter_that_fails_takes_no_diagnosis_with_it(measuring, answered, monkeypatch):
+    record, plain = answered
+    pipeline = measuring()
+
+    def broken(*_, **__):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr("fundusion.measuring.square_probabilities", broken)
+    analysis = pipeline(record)
+    assert analysis.result.status == "ok"
+    assert "cfp.0.not_measured.internal" in analysis.result.notes
+    assert analysis.result.predictions == plain.result.predictions
+    assert "Measuring failed" in analysis.report_html()
+
+
+def test_several_photographs_are_measured_each(measuring, answered):
+    record, _ = answered
+    twice = replace(record, images={**record.images, "cfp": record.images["cfp"] * 2})
+    analysis = measuring()(twice)
+    assert {m.image for m in analysis.result.measurements} == {"cfp.0", "cfp.1"}
+    page = analysis.report_html()
+    assert "Photograph 1" in page
+    assert "Photograph 2" in page
+
+
+def test_the_cohort_is_shown_and_part_of_the_configuration(measuring, answered, tmp_path):
+    from fundusion.readers.cohort import read_cohort
+
+    record, _ = answered
+    rows = "".join(f"p{k},{40 + k % 30},{0.3 + k % 7 / 50}\n" for k in range(90))
+    (tmp_path / "cohort.csv").write_text("patient_id,age,density_vessels\n" + rows)
+    pipeline = measuring(cohort=read_cohort(tmp_path / "cohort.csv"))
+    assert pipeline.config["cohort"] != measuring().config.get("cohort")
+    analysis = pipeline(record)
+    files = analysis.pictures()
+    assert {"cfp.0.structures.png", "cfp.0.zones.svg"} <= set(files)
+    placed = analysis.comparisons["cfp.0"].placed
+    if placed:
+        assert "cfp.0.age.svg" in files
+    assert "against the ages of a cohort" in analysis.report_html()
+
+
+def test_a_cohort_without_measuring_is_refused(tiny_model, tmp_path):
+    with pytest.raises(InvalidInput) as caught:
+        Pipeline.load(tiny_model, measure=False, cohort=tmp_path / "cohort.csv")
+    assert caught.value.code == "config.cohort"

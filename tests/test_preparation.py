@@ -17,7 +17,9 @@ def record(cohort):
     for r in discover([cohort]):
         if "cfp" in r.images:
             try:
-                prepare_record(r, preparation=Preparation(inputs={"cfp": ImageInput(size=64)}, table=None, required=("cfp",)))
+                prepare_record(
+                    r, preparation=Preparation(inputs={"cfp": ImageInput(size=64)}, table=None, required=("cfp",))
+                )
             except RejectedStudy:
                 continue
             return r

@@ -17,7 +17,7 @@ from .biomarkers.eye import STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measu
 from .core.errors import UnknownName
 from .core.results import Measurement
 from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, square_probabilities
-from .shipped import segmenter_facts, shipped_segmenters
+from .shipped import resolve_segmenter, segmenter_facts, shipped_segmenters
 from .transforms.squares import FRAME_PX, Squares
 
 #: Segmenters of other pictures than colour photographs.
@@ -110,7 +110,7 @@ class Measurer:
             "estimate_scale": self.estimate_scale,
             "lesions": {"rim": _RIM, "least_px": _LEAST_PX, "not_in_disc": list(_BRIGHT)},
             "segmenters": {
-                n: {"sha256": f["sha256"], "thresholds": f["thresholds"], "terms": f.get("terms", "")}
+                _title(n): {"sha256": f["sha256"], "thresholds": f["thresholds"], "terms": f.get("terms", "")}
                 for n, f in ((n, _facts(n)) for n in self.names)
             },
         }
@@ -118,7 +118,7 @@ class Measurer:
     @property
     def measured_with(self) -> str:
         """What made the numbers, short: only numbers that were made alike may be compared."""
-        digests = (f"{n}:{_facts(n)['sha256'][:8]}" for n in self.names)
+        digests = (f"{_title(n)}:{_facts(n)['sha256'][:8]}" for n in self.names)
         return f"{'|'.join(digests)}|frame:{FRAME_PX}|flips:{self.flips}"
 
     def measure(self, squares: Squares, *, laterality: str | None = None) -> MeasuredPhotograph:
@@ -187,6 +187,11 @@ def _facts(name: str) -> dict[str, Any]:
 def _is_of_photographs(name: str) -> bool:
     facts = _facts(name)
     return name not in NOT_OF_PHOTOGRAPHS and "surfaces" not in facts and facts.get("modality", "cfp") == "cfp"
+
+
+def _title(name: str) -> str:
+    """Return what outputs call a segmenter: never the path of a folder."""
+    return resolve_segmenter(name)[1]
 
 
 @cache

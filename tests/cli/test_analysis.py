@@ -101,3 +101,105 @@ def test_demo_on_drawn_eyes_works_offline_with_the_shipped_model(tmp_path):
     assert "Drawn eyes" in done.stdout
     assert str(tmp_path / "d" / "index.html") in done.stdout
     assert (tmp_path / "d" / "index.html").is_file()
+
+
+@pytest.fixture
+def photographs(drawn_photograph, tmp_path):
+    """A table of three drawn eyes, one too small to be measured and one black."""
+    import cv2
+
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    pixels = drawn_photograph()[..., ::-1]
+    for name, picture in (("a", pixels), ("small", pixels[::4, ::4]), ("black", pixels * 0)):
+        cv2.imwrite(str(folder / f"{name}.png"), picture)
+    lines = ["study_id,patient_id,laterality,cfp,meta.age,meta.sex", "a,p1,OD,a.png,61,female", "small,p2,OD,small.png,50,male",
+             "black,p3,OS,black.png,50,male"]  # fmt: skip
+    (folder / "eyes.csv").write_text("\n".join(lines) + "\n")
+    return folder / "eyes.csv"
+
+
+@pytest.fixture
+def by_color(color_segmenter, monkeypatch):
+    from fundusion.core.results import Quality
+    from fundusion.measuring import Measurer
+
+    # A drawn eye is no photograph; the gate is not what is tested here.
+    def verdict(image, **_):
+        dark = image.pixels.max() < 10
+        return Quality(gradable=not dark, score=0.1 if dark else 0.9, reasons=("quality.dark",) if dark else ())
+
+    monkeypatch.setattr("fundusion.preparation.assess", verdict)
+    monkeypatch.setattr(Measurer, "shipped", classmethod(lambda cls, **_: cls(names=(color_segmenter(512),))))
+
+
+def test_measured_eyes_become_tables_pages_and_pictures(photographs, by_color, tiny_model, tmp_path):
+    command = ["analyze", str(photographs), "--model", str(tiny_model), "--workers", "0", "--pictures"]
+    done = run(app, [*command, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 3, done.output
+    assert "s per study" in done.output
+    out = tmp_path / "out"
+    with (out / "eyes.csv").open() as stream:
+        eyes = {r["name"]: r for r in csv.DictReader(stream)}
+    assert float(eyes["a"]["vcdr"]) == pytest.approx(0.5, abs=0.03)
+    assert eyes["small"]["vcdr"] == ""
+    assert (eyes["black"]["status"], eyes["black"]["code"]) == ("rejected", "quality.ungradable")
+    with (out / "measurements.csv").open() as stream:
+        reasons = {r["reason"] for r in csv.DictReader(stream) if r["name"] == "small"}
+    assert reasons == {"The field of view has fewer than half of the pixels that the segmenter was trained on."}
+    with (out / "summary.csv").open() as stream:
+        summary = {r["study_id"]: r for r in csv.DictReader(stream)}
+    assert summary["a"]["photographs_measured"] == "1"
+    assert float(summary["a"]["measured.EX_count"]) == 2
+    assert str(tmp_path) not in (out / "results.jsonl").read_text()
+    assert summary["black"]["measured.vcdr"] == ""
+    names = {p.name for p in (out / "pictures").iterdir()}
+    assert {"a.cfp.0.structures.png", "a.cfp.0.zones.svg"} <= names
+    assert "Nothing was measured" in (out / "reports" / "black.html").read_text()
+    # What is written as a cohort can be compared with; the patient's own eye does not count.
+    against = run(app, [*command, "-o", str(tmp_path / "b"), "--cohort", str(out / "cohort.csv")])
+    assert against.exit_code == 3, against.output
+    assert "1 eyes of this patient" in (tmp_path / "b" / "reports" / "a.html").read_text()
+
+
+def test_measuring_again_changes_no_byte_and_other_settings_are_refused(photographs, by_color, tiny_model, tmp_path):
+    command = ["analyze", str(photographs), "--model", str(tiny_model), "--workers", "0"]
+    for folder in ("x", "y"):
+        assert run(app, [*command, "-o", str(tmp_path / folder)]).exit_code == 3
+    for name in (
+        "results.jsonl",
+        "summary.csv",
+        "eyes.csv",
+        "measurements.csv",
+        "cohort.csv",
+        "patients.csv",
+        "reports/a.html",
+    ):
+        assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes(), name
+    other = run(app, [*command, "-o", str(tmp_path / "x"), "--no-measure"])
+    assert other.exit_code == 4
+    assert "measure" in other.output
+    plain = run(app, [*command, "-o", str(tmp_path / "z"), "--no-measure"])
+    assert plain.exit_code == 3
+    assert not (tmp_path / "z" / "eyes.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "code"),
+    [
+        ("patient_id,age\na,40\n", "cohort.columns"),
+        ("patient_id,age,vcdr\na,,0.4\n", "cohort.age"),
+        (None, "input.missing"),
+    ],
+)
+def test_a_cohort_that_cannot_be_used_is_refused_before_work_begins(photographs, tiny_model, tmp_path, table, code):
+    path = tmp_path / "cohort.csv"
+    if table is not None:
+        path.write_text(table)
+    done = run(
+        app,
+        ["analyze", str(photographs), "-o", str(tmp_path / "out"), "--model", str(tiny_model), "--cohort", str(path)],
+    )
+    assert done.exit_code == 4
+    assert code in done.output
+    assert not (tmp_path / "out").exists()

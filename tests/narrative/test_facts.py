@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fundusion.core.results import Measurement, Prediction, StudyResult
 from fundusion.narrative.facts import facts_of
+from fundusion.narrative.writer import write_narrative
 
 
 def test_a_finding_over_a_low_threshold_stays_uncertain(result_of):
@@ -53,3 +55,29 @@ def test_no_two_stated_facts_on_retinopathy_contradict(grade, label, referable, 
         assert (stated["diabetic_retinopathy"] == "present") == (facts.grade.label != "0")
     if facts.grade.status == "present" and "referable_diabetic_retinopathy" in stated:
         assert (stated["referable_diabetic_retinopathy"] == "present") == (facts.grade.label >= "2")
+
+
+def test_of_the_many_measurements_of_photographs_those_with_words_are_told_once():
+    def m(name, value, image, unit="1"):
+        return Measurement(
+            name=name, value=value, unit=unit, image=image, failure=None if value is not None else "disc.absent"
+        )
+
+    rows = (
+        m("vcdr", None, "cfp.0"), m("vcdr", 0.61, "cfp.1"), m("vcdr", 0.7, "cfp.2"), m("lacunarity_vessels", 3.0, "cfp.0"),
+        m("density_vessels", 0.11, "cfp.0"), Measurement(name="central_thickness", value=281.0, unit="um"),
+    )  # fmt: skip
+    result = StudyResult(
+        study_id="a", patient_id=None, laterality="OD", status="ok", code="ok", measurements=rows,
+        predictions={"disease": Prediction(task="disease", kind="multilabel", probabilities={"G": 0.1})},
+    )  # fmt: skip
+    facts = facts_of(result)
+    told = {x.name: (x.value, x.unit) for x in facts.measurements}
+    assert told == {
+        "central_thickness": (281.0, "um"), "vertical_cup_to_disc_ratio": (0.61, "ratio"), "vessel_density": (0.11, "ratio")
+    }  # fmt: skip
+    for language, words in (
+        ("en", "vertical cup-to-disc ratio in the right eye: 0.61."),
+        ("zh", "右眼垂直杯盘比：0.61。"),
+    ):
+        assert words.lower() in write_narrative(facts, language=language).text.lower()

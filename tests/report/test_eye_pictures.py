@@ -56,7 +56,9 @@ def test_the_other_eye_and_no_eye():
     masks = eye()
     for side, expected in (("OS", ["nasal", "temporal"]), (None, [])):
         found = measure_eye(masks, EyeFacts(laterality=side))
-        told = words(eye_picture_files("a", np.zeros((400, 400, 3), np.uint8), masks, found, laterality=side)["a.zones.svg"])
+        told = words(
+            eye_picture_files("a", np.zeros((400, 400, 3), np.uint8), masks, found, laterality=side)["a.zones.svg"]
+        )
         assert [w for w in told if w in ("nasal", "temporal")] == expected
         assert told[0].startswith("Left eye" if side else "Eye not stated")
 
