@@ -42,7 +42,7 @@ class Canvas(Protocol):
         """Draw a circle; without a width it is filled."""
         ...
 
-    def text(self, place: tuple[float, float], words: str, size: float, color: Color, anchor: str = "start") -> None:
+    def text(self, place: tuple[float, float], words: str, size: float, color: Color, *, anchor: str = "start") -> None:
         """Write words on a base line; anchor is "start", "middle" or "end"."""
         ...
 
@@ -111,7 +111,7 @@ class VectorCanvas:
         look = f'fill="none" stroke="{_hex(color)}" stroke-width="{width:g}"' if width else f'fill="{_hex(color)}"'
         self._parts.append(f'<circle cx="{center[0]:.1f}" cy="{center[1]:.1f}" r="{radius:.1f}" {look}/>')
 
-    def text(self, place: tuple[float, float], words: str, size: float, color: Color, anchor: str = "start") -> None:
+    def text(self, place: tuple[float, float], words: str, size: float, color: Color, *, anchor: str = "start") -> None:
         """Write words on a base line; anchor is "start", "middle" or "end"."""
         self._parts.append(
             f'<text x="{place[0]:.1f}" y="{place[1]:.1f}" font-size="{size:g}" fill="{_hex(color)}" text-anchor="{anchor}">{escape(words)}</text>'
@@ -184,7 +184,7 @@ class PixelCanvas:
         else:
             self._pen.ellipse(box, fill=color)
 
-    def text(self, place: tuple[float, float], words: str, size: float, color: Color, anchor: str = "start") -> None:
+    def text(self, place: tuple[float, float], words: str, size: float, color: Color, *, anchor: str = "start") -> None:
         """Write words on a base line; anchor is "start", "middle" or "end"."""
         from PIL import ImageFont
 

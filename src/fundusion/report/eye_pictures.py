@@ -50,7 +50,7 @@ class _Sheet:
             # Nasal is to the right in a photograph of a right eye.
             left, right = ("temporal", "nasal") if laterality == "OD" else ("nasal", "temporal")
             for x, words, anchor in ((12, left, "start"), (_SIDE - 12, right, "end")):
-                canvas.text((x, _HEAD + _SIDE - 14), words, 20, (255, 255, 255), anchor)
+                canvas.text((x, _HEAD + _SIDE - 14), words, 20, (255, 255, 255), anchor=anchor)
         self._at = [10.0, _HEAD + _SIDE + 22.0]
 
     def place(self, row: float, col: float) -> tuple[float, float]:
@@ -158,8 +158,8 @@ def _rings(sheet: _Sheet, found: EyeMeasurements, side: int) -> None:
         inner = {"C": ZONES["B"][1], "B": ZONES["B"][0], "A": 1.0}[zone]
         away = (inner + outer) / 2 * radius * 0.94
         x, y = sheet.place(center[0] + 8, center[1] + (away if right else -away))
-        sheet.canvas.text((x + 1.5, y + 1.5), zone, 26, (0, 0, 0), "middle")
-        sheet.canvas.text((x, y), zone, 26, _ZONE_COLORS[zone], "middle")
+        sheet.canvas.text((x + 1.5, y + 1.5), zone, 26, (0, 0, 0), anchor="middle")
+        sheet.canvas.text((x, y), zone, 26, _ZONE_COLORS[zone], anchor="middle")
     words = {"A": "zone A: up to 0.5 disc diameters", "B": "B: 0.5-1", "C": "C: 0.5-2, from the disc margin"}
     for zone, text in words.items():
         sheet.legend(_ZONE_COLORS[zone], text)
