@@ -202,7 +202,7 @@ def _recommend(
     # Language and setting are judged before a picture is read.
     rules(Facts(), setting=setting, language=language)
     rows, rejected, cited = [], 0, {}
-    for record, analysis, _ in _studies(inputs, **how):
+    for record, analysis, _ in _studies(inputs, measure=False, **how):
         known = diabetes_of(record.metadata.get("diabetes") if diabetes is None else diabetes)
         items = rules(facts_of(analysis.result), diabetes=known, setting=setting, language=language)
         rejected += _heading(analysis)
@@ -251,7 +251,7 @@ def _studies(inputs: list[Path], **how: Any) -> Iterator[tuple[StudyRecord, Anal
         print_error(f"note: {note}")
     from ..pipeline import Pipeline
 
-    pipeline = Pipeline.load(how["model"], device=how["device"], explain="none")
+    pipeline = Pipeline.load(how["model"], device=how["device"], explain="none", measure=how.get("measure", True))
     total = len(found) + len(found.rejected)
     with progress("studies") as show:
         for i, record in enumerate(found):
