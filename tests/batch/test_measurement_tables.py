@@ -69,7 +69,14 @@ def test_a_row_for_each_measurement_eye_and_patient(tmp_path):
 
 
 def test_the_cohort_that_is_written_is_read(tmp_path):
-    rows = [eye("a"), eye("b", patient="=x"), eye("c", age=None), eye("d", patient=None), rejected("e")]
+    rows = [
+        eye("a"),
+        eye("b", patient="=x"),
+        eye("c", age=None),
+        eye("d", patient=None),
+        rejected("e"),
+        eye("f", measurements=[]),
+    ]
     write_measurement_tables(tmp_path, lambda: iter(rows))
     cohort = read_cohort(tmp_path / "cohort.csv")
     assert [e.patient_id for e in cohort.eyes] == ["p", "=x"]

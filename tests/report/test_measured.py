@@ -71,3 +71,13 @@ def test_a_cohort_becomes_a_plot_or_a_sentence(column, drawn):
     plot = section(comparison=beside).plot
     assert bool(plot.source) is drawn
     assert any("no column" in n for n in plot.notes) is not drawn
+
+
+def test_a_structure_of_which_nothing_was_measured_is_not_listed_by_name():
+    rows = [
+        Measurement(name=f"{n}_vessels", value=None, unit="1", region="field", failure="image.too_small")
+        for n in ("density", "tortuosity", "lacunarity")
+    ]
+    (group,) = grouped(rows)
+    assert [titles for titles, _ in group.failures] == ["all of these"]
+    assert "fewer than half" in group.failures[0][1]

@@ -60,7 +60,8 @@ def write_measurement_tables(folder: Path, rows: Rows, *, table: str = "csv") ->
 
 
 def _is_comparable(row: Mapping[str, Any]) -> bool:
-    return row["status"] == "ok" and row.get("patient_id") is not None and row.get("age") is not None
+    known = row["status"] == "ok" and row.get("patient_id") is not None and row.get("age") is not None
+    return known and any(m["value"] is not None for m in row["measurements"])
 
 
 def _long(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

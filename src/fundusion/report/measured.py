@@ -185,7 +185,10 @@ def grouped(measurements: Sequence[Measurement]) -> tuple[MeasuredGroup, ...]:
                 title=title,
                 rows=tuple(_row(m) for m in first),
                 more=tuple(_row(m) for m in shown if m not in first),
-                failures=tuple((", ".join(titles), reason) for reason, titles in failures.items()),
+                failures=tuple(
+                    ("all of these" if len(titles) == len(mine) > 2 else ", ".join(titles), reason)
+                    for reason, titles in failures.items()
+                ),
             )
         )
     return tuple(groups)
