@@ -129,7 +129,7 @@ def drawn_photograph():
 
 @pytest.fixture
 def color_segmenter(tmp_path_factory, monkeypatch):
-    """Call with a scale for the name of a segmenter that goes by the colours of `drawn_photograph`."""
+    """Call with a scale for the name of a segmenter that goes by the colours of `drawn_photograph`; `kinds` calls dark vessels veins."""
     import json
 
     import torch
@@ -138,29 +138,34 @@ def color_segmenter(tmp_path_factory, monkeypatch):
     from fundusion.segmenting import Segmenter
 
     class Colors(torch.nn.Module):
-        def __init__(self) -> None:
+        def __init__(self, kinds: bool) -> None:
             super().__init__()
             self.scale = torch.nn.Parameter(torch.tensor(60.0))
+            self.kinds = kinds
 
         def segment(self, images, prompts=None):
-            green, blue = images[:, 1:2], images[:, 2:3]
+            red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:3]
+            if self.kinds:
+                vessel = 0.2 - green
+                return self.scale * torch.cat([torch.minimum(vessel, red - 0.31), torch.minimum(vessel, 0.31 - red)], 1)
             return self.scale * torch.cat([0.2 - green, blue - 0.3, blue - 0.65, green - 0.86], 1)
 
     made: dict[str, Segmenter] = {}
-    folders: dict[int, str] = {}
+    folders: dict[str, str] = {}
 
-    def make(field_px: int = 256) -> str:
-        if field_px in folders:
-            return folders[field_px]
-        folder = tmp_path_factory.mktemp("segmenter") / f"colors_{field_px}"
+    def make(field_px: int = 256, *, kinds: bool = False) -> str:
+        name = f"{'kinds' if kinds else 'colors'}_{field_px}"
+        if name in folders:
+            return folders[name]
+        folder = tmp_path_factory.mktemp("segmenter") / name
         folder.mkdir()
-        folders[field_px] = str(folder)
-        classes = ("vessel", "disc", "cup", "EX")
+        folders[name] = str(folder)
+        classes = ("artery", "vein") if kinds else ("vessel", "disc", "cup", "EX")
         facts = {"classes": classes, "field_px": field_px, "thresholds": dict.fromkeys(classes, 0.5), "sha256": f"{field_px:064d}",
-                 "inside": {"cup": "disc"}, "terms": "tests"}  # fmt: skip
+                 "inside": {} if kinds else {"cup": "disc"}, "terms": "tests"}  # fmt: skip
         (folder / "segmenter.json").write_text(json.dumps(facts))
         made[str(folder)] = Segmenter(
-            name="colors", model=Colors().eval(), classes=classes, field_px=field_px, thresholds=facts["thresholds"],
+            name="colors", model=Colors(kinds).eval(), classes=classes, field_px=field_px, thresholds=facts["thresholds"],
             inside=facts["inside"], sha256=facts["sha256"], facts=facts,
         )  # fmt: skip
         return str(folder)

@@ -38,5 +38,5 @@ def test_numbers_are_those_of_the_code():
     assert f"from {MIN_PATIENTS} patients on, and only at ages where {MIN_NEAR:.0f} are near" in GUIDE
     assert f"{BANDWIDTH:.0f} years, effective number" in GUIDE
     # "A fifth of the way up and down": from one half to 0.6 and 0.4.
-    assert (0.5 - UNSURE) / 0.5 == pytest.approx(0.2)
-    assert (SURE - 0.5) / 0.5 == pytest.approx(0.2)
+    assert pytest.approx(0.2) == (0.5 - UNSURE) / 0.5
+    assert pytest.approx(0.2) == (SURE - 0.5) / 0.5

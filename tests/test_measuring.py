@@ -6,6 +6,7 @@ import pytest
 from fundusion.core.errors import UnknownName
 from fundusion.core.study import Image
 from fundusion.measuring import Measurer, _centred
+from fundusion.report.eye_pictures import eye_picture_files
 from fundusion.transforms.field_of_view import find_field_of_view
 from fundusion.transforms.squares import FRAME_PX, cut_squares
 
@@ -122,3 +123,24 @@ def test_centred_probabilities_keep_their_order_and_their_mask():
     bent = _centred(values, 0.7)
     assert (np.diff(bent) > 0).all()
     assert ((bent >= 0.5) == (values >= np.float32(0.7))).all()
+
+
+def test_arteries_and_veins_are_measured_where_a_segmenter_tells_them_apart(color_segmenter, drawn_photograph):
+    pixels = drawn_photograph()
+    lower = pixels[360:]
+    lower[(lower == (100, 20, 20)).all(2)] = (55, 20, 20)
+    measurer = Measurer(names=(color_segmenter(512), color_segmenter(512, kinds=True)))
+    found = measurer.measure(squares(pixels, measurer.sides), laterality="OD")
+    rows = by_name(found)
+    middle = FRAME_PX // 2
+    assert found.masks["artery"][: middle - 20].sum() > 20 * found.masks["vein"][: middle - 20].sum()
+    assert found.masks["vein"][middle + 20 :].sum() > 20 * found.masks["artery"][middle + 20 :].sum()
+    assert rows["tortuosity_artery", "field"].value == pytest.approx(1.0, abs=0.02)
+    # Where two rays meet at the disc one of them bends.
+    assert rows["tortuosity_vein", "field"].value == pytest.approx(1.0, abs=0.03)
+    # Four or five vessels of a kind cross the zone; the formula needs six, and says so.
+    assert rows["crae_zone_b", "zone B"].failure == "vessels.few"
+    assert rows["avr_zone_b", "zone B"].failure == "vessels.few"
+    told = eye_picture_files("cfp.0", found.pixels, found.masks, found.found, laterality="OD")["cfp.0.structures.svg"]
+    assert b">arteries<" in told
+    assert b">vessels<" not in told
