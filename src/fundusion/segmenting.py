@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .biomarkers.artery_vein import one_class_per_vessel
 from .core.errors import IncompatibleWeights, InvalidInput
 from .core.registry import ImageInput, models
 from .core.study import Image
@@ -179,6 +180,8 @@ def _in_the_picture(
         c: np.where(visible, np.clip(map_to_original(found[k], ready, shape), 0, 1), np.float32(0)).astype(np.float32)
         for k, c in enumerate(segmenter.classes)
     }
+    if {"artery", "vein", "vessel"} <= set(segmenter.classes):
+        _decide_by_vessel(probabilities, segmenter.thresholds["vessel"])
     masks = {c: probabilities[c] >= segmenter.thresholds[c] for c in segmenter.classes}
     for part, whole in segmenter.inside.items():
         masks[part] &= masks[whole]
@@ -195,6 +198,14 @@ def _in_the_picture(
             "flips": flips,
         },
     )
+
+
+def _decide_by_vessel(probabilities: dict[str, npt.NDArray[np.float32]], threshold: float) -> None:
+    """Make artery and vein of each pixel of a vessel add up to one, decided for whole vessels; other pixels stay as they are."""
+    vessels = probabilities["vessel"] >= threshold
+    side = one_class_per_vessel(probabilities["artery"], probabilities["vein"], vessels)
+    for name, sign in (("artery", 1), ("vein", -1)):
+        probabilities[name] = np.where(vessels, (1 + sign * side) / 2, probabilities[name]).astype(np.float32)
 
 
 def largest_region(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

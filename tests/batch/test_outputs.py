@@ -32,6 +32,8 @@ def test_summary_and_index(tmp_path):
     row = rows[0]
     assert (row["study_id"], row["patient_id"], row["laterality"], row["gradable"]) == ("'=cmd()", "007", "", "")
     assert (row["disease.p.D"], row["disease.p.G"], row["modalities_used"]) == ("0.0", "", "cfp")
+    # An empty word is an empty cell, not a quotation mark.
+    assert row["message"] == ""
     assert read_results(tmp_path) == [LINE]
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt;" in page
