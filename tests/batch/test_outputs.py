@@ -5,7 +5,7 @@ import io
 import json
 
 from fundusion.batch.ledger import Entry, Ledger
-from fundusion.batch.outputs import export, read_results
+from fundusion.batch.outputs import _csv_line, export, read_results
 
 LINE = {
     "study_id": "=cmd()",
@@ -32,8 +32,6 @@ def test_summary_and_index(tmp_path):
     row = rows[0]
     assert (row["study_id"], row["patient_id"], row["laterality"], row["gradable"]) == ("'=cmd()", "007", "", "")
     assert (row["disease.p.D"], row["disease.p.G"], row["modalities_used"]) == ("0.0", "", "cfp")
-    # An empty word is an empty cell, not a quotation mark.
-    assert row["message"] == ""
     assert read_results(tmp_path) == [LINE]
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt;" in page
@@ -59,3 +57,7 @@ def test_prediction_sets_have_a_column_where_they_were_asked_for(tmp_path):
     # No label fits is not the same as no answer.
     assert [r["t.set"] for r in rows] == ["a|b", "none", ""]
     assert "fundusion zeroshot" in (tmp_path / "index.html").read_text()
+
+
+def test_an_empty_word_is_an_empty_cell_and_a_formula_is_text():
+    assert _csv_line(["", None, "+1", -1, "a-b"]) == b",,'+1,-1,a-b\n"
