@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .biomarkers.artery_vein import one_class_per_vessel
 from .core.errors import IncompatibleWeights, InvalidInput
 from .core.registry import ImageInput, models
 from .core.study import Image
@@ -179,6 +180,7 @@ def _in_the_picture(
         c: np.where(visible, np.clip(map_to_original(found[k], ready, shape), 0, 1), np.float32(0)).astype(np.float32)
         for k, c in enumerate(segmenter.classes)
     }
+    probabilities = decided_by_vessel(segmenter, probabilities)
     return Masks(
         probabilities=probabilities,
         masks=masks_of(segmenter, probabilities),
@@ -202,6 +204,23 @@ def masks_of(
     for name in (n for n in ("disc", "cup") if n in masks):
         masks[name] = largest_region(masks[name])
     return masks
+
+
+def decided_by_vessel(
+    segmenter: Segmenter, probabilities: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the probabilities with artery and vein of each pixel of a vessel adding up to one, decided for whole vessels.
+
+    Other pixels stay as they are, and so does everything of a segmenter that does not tell arteries, veins and vessels apart.
+    """
+    decided = dict(probabilities)
+    if not {"artery", "vein", "vessel"} <= set(segmenter.classes):
+        return decided
+    vessels = probabilities["vessel"] >= segmenter.thresholds["vessel"]
+    side = one_class_per_vessel(probabilities["artery"], probabilities["vein"], vessels)
+    for name, sign in (("artery", 1), ("vein", -1)):
+        decided[name] = np.where(vessels, (1 + sign * side) / 2, probabilities[name]).astype(np.float32)
+    return decided
 
 
 def largest_region(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

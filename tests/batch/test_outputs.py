@@ -5,7 +5,7 @@ import io
 import json
 
 from fundusion.batch.ledger import Entry, Ledger
-from fundusion.batch.outputs import export, read_results
+from fundusion.batch.outputs import _csv_line, export, read_results
 
 LINE = {
     "study_id": "=cmd()",
@@ -57,3 +57,7 @@ def test_prediction_sets_have_a_column_where_they_were_asked_for(tmp_path):
     # No label fits is not the same as no answer.
     assert [r["t.set"] for r in rows] == ["a|b", "none", ""]
     assert "fundusion zeroshot" in (tmp_path / "index.html").read_text()
+
+
+def test_an_empty_word_is_an_empty_cell_and_a_formula_is_text():
+    assert _csv_line(["", None, "+1", -1, "a-b"]) == b",,'+1,-1,a-b\n"

@@ -94,3 +94,19 @@ def test_weights_that_mean_nothing_are_refused():
         MaskLoss(focal=-1.0)
     with pytest.raises(InvalidInput, match="above 0"):
         MaskLoss(cross_entropy=0.0, overlap=0.0)
+
+
+def test_positive_weighs_pixels_of_its_structure_only():
+    logits, target, known = example()
+    plain = MaskLoss(overlap=0.0)([logits], target, known).total
+    torch.testing.assert_close(MaskLoss(overlap=0.0, positive=(1.0, 1.0, 1.0))([logits], target, known).total, plain)
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    each[:, 1] = torch.where(target[:, 1] > 0, 7 * each[:, 1], each[:, 1])
+    weighed = objectives.create("segmentation.dice_ce", dice=0.0, positive=(1.0, 7.0, 1.0))([logits], target, known)
+    torch.testing.assert_close(weighed.total, each[known].mean())
+
+
+@pytest.mark.parametrize("positive", [(1.0, 0.0, 1.0), (1.0, 2.0)])
+def test_positive_needs_a_weight_above_zero_for_each_structure(positive):
+    with pytest.raises(InvalidInput):
+        MaskLoss(positive=positive)([example()[0]], *example()[1:])

@@ -108,7 +108,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     text = str(value)
     # A table program would run a cell that begins like a formula.
-    return f"'{text}" if isinstance(value, str) and text[:1] in "=+-@\t" else text
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def _index(

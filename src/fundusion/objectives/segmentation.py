@@ -28,6 +28,8 @@ class MaskLoss:
         false_negative: Its weight of misses.
         focal: Exponent that lowers the weight of pixels already right; 0 is plain cross entropy.
         earlier: Weight of the loss on the stages before the last.
+        positive: Weight in the cross entropy of pixels of a structure against those outside, one for each structure; None is 1 for
+            all. Structures of a few pixels in a million are not learned at 1: silence costs next to nothing.
     """
 
     def __init__(
@@ -39,7 +41,11 @@ class MaskLoss:
         false_negative: float = 0.5,
         focal: float = 0.0,
         earlier: float = 0.5,
+        positive: Sequence[float] | None = None,
     ) -> None:
+        if positive is not None and not all(w > 0 for w in positive):
+            raise InvalidInput(f"weights of structures are above 0, got {tuple(positive)}.", code="config.invalid")
+        self.positive = None if positive is None else tuple(positive)
         if min(cross_entropy, overlap, false_positive, false_negative, focal, earlier) < 0:
             raise InvalidInput("weights of a loss cannot be negative.", code="config.invalid")
         if cross_entropy + overlap <= 0:
@@ -77,7 +83,16 @@ class MaskLoss:
         if self.focal > 0:
             probability = torch.sigmoid(logits)
             each = each * (probability * (1 - target) + (1 - probability) * target) ** self.focal
+        if self.positive is not None:
+            each = each * (1 + (self._weights(target) - 1) * target)
         return (each * weight).sum() / weight.sum().clamp_min(1)
+
+    def _weights(self, target: Tensor) -> Tensor:
+        if len(self.positive or ()) != target.shape[1]:
+            raise InvalidInput(
+                f"{target.shape[1]} structures need as many weights, got {self.positive}.", code="config.invalid"
+            )
+        return target.new_tensor(self.positive).view(1, -1, 1, 1)
 
     def _overlap(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         probability = torch.sigmoid(logits) * weight
@@ -96,9 +111,11 @@ def _card(title: str, paper: str) -> Card:
 
 
 @objectives.register("segmentation.dice_ce", _card("Dice and cross entropy of masks", "doi:10.1109/3DV.2016.79"))
-def dice_ce(*, cross_entropy: float = 1.0, dice: float = 1.0, earlier: float = 0.5) -> MaskLoss:
+def dice_ce(
+    *, cross_entropy: float = 1.0, dice: float = 1.0, earlier: float = 0.5, positive: Sequence[float] | None = None
+) -> MaskLoss:
     """Return the sum of cross entropy and soft Dice."""
-    return MaskLoss(cross_entropy=cross_entropy, overlap=dice, earlier=earlier)
+    return MaskLoss(cross_entropy=cross_entropy, overlap=dice, earlier=earlier, positive=positive)
 
 
 @objectives.register("segmentation.tversky", _card("Tversky loss of masks", "doi:10.1007/978-3-319-67389-9_44"))
