@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .biomarkers import catalogue
+from .biomarkers.artery_vein import one_class_per_vessel
 from .biomarkers.eye import STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measure_eye
 from .core.errors import UnknownName
 from .core.results import Measurement
@@ -27,6 +28,8 @@ LEAST_SHARE = 0.5
 #: Width of the rim of the field, as a share of the frame, where reflexes and shadows look like lesions; the least lesion, px of the
 #: frame (about 30 um across); lesions that a bright disc is taken for.
 _RIM, _LEAST_PX, _BRIGHT = 0.015, 8, ("EX", "SE")
+#: From this lead of one kind over the other, in [0, 1], on a vessel is called an artery or a vein.
+_KNOWN = 0.2
 #: Share of the frame by which a disc is far from the middle: so far nasal of it a photograph is rarely taken.
 _FAR = 0.15
 #: Structure of a segmenter to the name under which it is measured.
@@ -108,6 +111,7 @@ class Measurer:
             "frame_px": FRAME_PX,
             "flips": self.flips,
             "estimate_scale": self.estimate_scale,
+            "least_lead_of_a_kind": _KNOWN,
             "lesions": {"rim": _RIM, "least_px": _LEAST_PX, "not_in_disc": list(_BRIGHT)},
             "segmenters": {
                 _title(n): {"sha256": f["sha256"], "thresholds": f["thresholds"], "terms": f.get("terms", "")}
@@ -132,17 +136,22 @@ class Measurer:
         probabilities: dict[str, Floats] = {}
         masks: dict[str, Bools] = {}
         small: list[str] = []
+        kinds: tuple[Floats, Floats] | None = None
         for segmenter in (_loaded(n, self.device) for n in self.names):
             if squares.side_px < LEAST_SHARE * segmenter.field_px:
                 small += [c for c in segmenter.classes if _MEASURED_AS.get(c, c) not in masks]
                 continue
             found = decided_by_vessel(segmenter, self._in_frame(segmenter, squares))
             made = masks_of(segmenter, found)
+            if {"artery", "vein"} <= set(found):
+                kinds = found["artery"], found["vein"]
             for c in segmenter.classes:
                 name = _MEASURED_AS.get(c, c)
                 # A segmenter of vessels alone sees more of them than one that has to tell them apart.
                 if name not in masks or segmenter.name == "vessels":
                     masks[name], probabilities[name] = made[c], _centred(found[c], segmenter.thresholds[c])
+        if kinds is not None and "vessels" in masks:
+            _tell_apart(masks, probabilities, *kinds)
         _keep_one_disc(probabilities)
         _clean_lesions(masks, probabilities, squares.field)
         measured = measure_eye(
@@ -216,6 +225,20 @@ def _centred(probability: Floats, threshold: float) -> Floats:
     low = probability * np.float32(0.5 / threshold)
     high = (probability - np.float32(1.0)) * np.float32(0.5 / (1 - threshold)) + np.float32(1.0)
     return np.where(probability < threshold, low, high)
+
+
+def _tell_apart(masks: dict[str, Bools], probabilities: dict[str, Floats], artery: Floats, vein: Floats) -> None:
+    """Call every vessel that was found an artery or a vein; the segmenter of kinds alone misses more of them than that of vessels.
+
+    Where it leaves a vessel open, that stays of unknown kind and counts among all vessels only.
+    """
+    side = one_class_per_vessel(artery, vein, masks["vessels"])
+    for name, sign in (("artery", 1), ("vein", -1)):
+        # Just beside a mask its vessel is the nearest one: uncertainty moves the walls and not the kind.
+        mine = masks["vessels"] & (sign * side > _KNOWN)
+        near = cv2.dilate(mine.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        masks[name] = mine
+        probabilities[name] = np.where(mine | near & ~masks["vessels"], probabilities["vessels"], np.float32(0))
 
 
 def _keep_one_disc(probabilities: dict[str, Floats]) -> None:

@@ -116,7 +116,7 @@ def measured_section(
     drawn = [
         (
             structures_pixels(pixels, masks, laterality=laterality),
-            "What the segmenters marked. Marked lesions are candidates, not a diagnosis.",
+            "What the segmenters marked. Lesions and kinds of vessels are what networks took them for, not a diagnosis.",
         ),
         (zones_pixels(pixels, found, masks, laterality=laterality), "Where the numbers were taken."),
     ]
