@@ -17,7 +17,7 @@ from .biomarkers.artery_vein import one_class_per_vessel
 from .biomarkers.eye import STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measure_eye
 from .core.errors import UnknownName
 from .core.results import Measurement
-from .segmenting import Segmenter, decided_by_vessel, largest_region, load_segmenter, masks_of, square_probabilities
+from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, square_probabilities
 from .shipped import resolve_segmenter, segmenter_facts, shipped_segmenters
 from .transforms.squares import FRAME_PX, Squares
 
@@ -141,7 +141,7 @@ class Measurer:
             if squares.side_px < LEAST_SHARE * segmenter.field_px:
                 small += [c for c in segmenter.classes if _MEASURED_AS.get(c, c) not in masks]
                 continue
-            found = decided_by_vessel(segmenter, self._in_frame(segmenter, squares))
+            found = self._in_frame(segmenter, squares)
             made = masks_of(segmenter, found)
             if {"artery", "vein"} <= set(found):
                 kinds = found["artery"], found["vein"]
