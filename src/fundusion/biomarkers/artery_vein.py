@@ -51,12 +51,13 @@ def one_class_per_vessel(
             code="mask.shape",
         )
     odds = np.clip(np.log((artery + 1e-3) / (vein + 1e-3)), -_CLIP, _CLIP).astype(np.float32)
-    odds = cv2.GaussianBlur(odds, (0, 0), 1.0)
+    odds = np.asarray(cv2.GaussianBlur(odds, (0, 0), 1.0), np.float32)
     graph = vessel_graph(vessels)
     if not len(graph):
         return np.where(vessels, np.tanh(odds / 2), np.float32(0)).astype(np.float32)
     rows, columns = _pixels(graph)
-    own = np.bincount(graph.segment_of, odds[rows, columns] * graph.widths_px, minlength=len(graph)) * _TRUST
+    evidence = np.bincount(graph.segment_of, odds[rows, columns] * graph.widths_px, minlength=len(graph))
+    own = np.asarray(evidence * _TRUST, np.float64)
     belief = _mean_field(own, _couplings(graph))
     nearest = _nearest_segment(graph, rows, columns)
     return np.where(vessels, belief[nearest], 0).astype(np.float32)
