@@ -14,6 +14,7 @@ from ..core.errors import InvalidInput, require
 from ..core.interfaces import Decoding, Turn, Words
 from .chat import ChatStyle, check_turns, read_chats
 from .hub_folder import save_folder
+from .int8 import is_int8
 
 #: Key of pictures that were given without a modality.
 ANY = ""
@@ -121,6 +122,16 @@ class ChatModel(nn.Module):
         self._tokenizer, self._style, self._feed = tokenizer, style, feed
         self.start, self.limit, self.pads = start, limit, pads
         self.decoding = decoding or Decoding()
+
+    @property
+    def side(self) -> int | None:
+        """Side of the pictures this model reads, px; None where any is read, or none."""
+        return getattr(self._feed, "side", None)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Words that open a turn in the style of this model: an answer that goes on with one speaks for somebody else."""
+        return self._style.marks
 
     def read(
         self,
@@ -273,8 +284,14 @@ class ChatModel(nn.Module):
         """Write weights, settings and tokenizer into a folder that `weights=FOLDER` reads.
 
         Raises:
-            InvalidInput: Low-rank adapters are attached.
+            InvalidInput: Low-rank adapters are attached, or weights were rounded to eight bits.
         """
+        if is_int8(self.body):
+            raise InvalidInput(
+                "weights of eight bits are not saved; they are made in loading.",
+                code="model.precision",
+                hint="Save the model as it was before.",
+            )
         # A family whose adapters are part of it writes them beside the weights.
         if hasattr(self._feed, "save_whole"):
             save_folder(folder, self.body, self._tokenizer, self._feed.save_whole(Path(folder), self.body))
