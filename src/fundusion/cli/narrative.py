@@ -153,10 +153,11 @@ def _checked(
     if worder is not None:
         from ..narrative.telling import describe_with
 
-        told = describe_with(
-            worder, facts, wording.pictures_of(worder, record, analysis), language=language, words=words.max_words,
-            seed=words.seed, watch=_line(words.watch()),
-        )  # fmt: skip
+        shown = wording.pictures_of(worder, record, analysis)
+        with words.watching() as watch:
+            told = describe_with(
+                worder, facts, shown, language=language, words=words.max_words, seed=words.seed, watch=watch
+            )
         return told.checked, told.draft
     if text is None:
         return None, None
@@ -225,9 +226,8 @@ def _ask(image: Path, question: str, language: str | None, out: Path | None, *, 
             from ..narrative.telling import answer_with
 
             shown = wording.pictures_of(worder, record, analysis)
-            told = answer_with(
-                worder, question, facts, shown, language=language, seed=words.seed, watch=_line(words.watch())
-            )
+            with words.watching() as watch:
+                told = answer_with(worder, question, facts, shown, language=language, seed=words.seed, watch=watch)
         answer = told.answer if told else answer_question(question, facts, language=language)
         say(f"  {answer.text}" + (f"  [{', '.join(answer.evidence)}]" if answer.evidence else ""))
         code = REJECTED if rejected or answer.kind == "refused" else 0
@@ -320,7 +320,8 @@ def _recommend(
             from ..narrative.telling import recommend_with
 
             shown = wording.pictures_of(worder, record, analysis)
-            told = recommend_with(worder, items, shown, language=language, seed=words.seed, watch=_line(words.watch()))
+            with words.watching() as watch:
+                told = recommend_with(worder, items, shown, language=language, seed=words.seed, watch=watch)
         for i, item in enumerate(items):
             rests = (*item.evidence, *item.sources)
             say(f"  {told[i].text if told else item.text}" + (f"  [{', '.join(rests)}]" if rests else ""))
@@ -421,13 +422,6 @@ def _identity(analysis: Analysis) -> dict[str, Any]:
 
 def _wording(told: Any) -> dict[str, Any]:
     return {"text": told.text, "origin": told.origin, "reason": told.reason, "draft": told.draft}
-
-
-def _line(watch: Any) -> Any:
-    """Return what shows a draft; the first one begins a line of its own."""
-    if watch is not None:
-        print_error("")
-    return watch
 
 
 def _draft(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,24 +95,26 @@ class Wording:
             )
         return worder
 
-    def watch(self) -> Callable[[str], None] | None:
-        """Return what shows a draft while it grows; None unless asked."""
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[str], None] | None]:
+        """Give what shows drafts while they grow, each on a line of its own; None unless asked."""
         if not self.is_streamed:
-            return None
-        shown = 0
+            yield None
+            return
+        shown = ""
 
         def show(text: str) -> None:
-            import sys
-
             nonlocal shown
-            if shown == 0:
-                sys.stderr.write("draft, unchecked: ")
-            start = min(shown, len(text)) if len(text) >= shown else 0
-            sys.stderr.write("".join(c for c in text[start:] if c.isprintable()))
+            if not shown or not text.startswith(shown):
+                sys.stderr.write(("\n" if shown else "") + "draft, unchecked: ")
+                shown = ""
+            sys.stderr.write("".join(c if c.isprintable() else " " for c in text[len(shown) :]))
             sys.stderr.flush()
-            shown = max(len(text), 1)
+            shown = text
 
-        return show
+        yield show
+        if shown:
+            print_error("")
 
 
 def pictures_of(worder: Worder, record: StudyRecord, analysis: Analysis) -> Mapping[str, Any]:

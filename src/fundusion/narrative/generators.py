@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -262,7 +263,7 @@ class Worder:
         first = replace(record, images={m: record.images[m][:1] for m in names})
         taken = take_study(first, inputs)
         ready = prepare_study(taken.study, inputs, fields=taken.fields)
-        shown = {m: torch.from_numpy(v[len(v) // 2].pixels)[None] for m, v in ready.images.items()}
+        shown = {m: torch.from_numpy(np.array(v[len(v) // 2].pixels))[None] for m, v in ready.images.items()}
         return {m: normalise_images(x, self.wanted) for m, x in shown.items()}
 
     def write(
