@@ -15,6 +15,7 @@ from ..core.interfaces import Decoding, Turn, Words
 from .chat import ChatStyle, check_turns, read_chats
 from .hub_folder import save_folder
 from .int8 import is_int8
+from .packing import Packed
 
 #: Key of pictures that were given without a modality.
 ANY = ""
@@ -163,6 +164,35 @@ class ChatModel(nn.Module):
         """Return float32 logits `(B, T, V)`; those at place t are of the token at t + 1."""
         pictures = self._as_body(pictures_of(images, present, len(words.ids)))
         return self.body(**self._feed.inputs(pictures, words)).logits.float()
+
+    @property
+    def packs(self) -> bool:
+        """Whether several conversations may stand in one row."""
+        return bool(getattr(self._feed, "packs", False))
+
+    def packed_logits(
+        self, images: Tensor | Mapping[str, Tensor] | None, packed: Packed, count: int, *, present: Any = None
+    ) -> Tensor:
+        """Return float32 logits of packed conversations; those of one do not depend on the others in its row.
+
+        Args:
+            images: Of the conversations, in their order.
+            packed: What `pack` made of `read`.
+            count: Number of conversations.
+            present: Which conversation has its picture.
+
+        Raises:
+            InvalidInput: This family counts positions in a way that allows no packing (`config.packing`).
+        """
+        if not self.packs:
+            raise InvalidInput(
+                "conversations of this model cannot be packed.", code="config.packing", hint="Leave out packing."
+            )
+        pictures = self._as_body(pictures_of(images, present, count))
+        given = self._feed.inputs(pictures, packed.words)
+        dtype = self.body.get_input_embeddings().weight.dtype
+        given |= {"attention_mask": packed.mask(dtype), "position_ids": packed.places}
+        return self.body(**given).logits.float()
 
     def _as_body(self, pictures: Pictures) -> Pictures:
         # Some libraries keep a few weights exact in a model of half precision; pictures go to the others.
