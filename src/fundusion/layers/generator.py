@@ -158,6 +158,29 @@ class ChatModel(nn.Module):
         moved = {k: v.to(device) for k, v in words.extras.items()}
         return Words(ids=words.ids.to(device), mask=words.mask.to(device), answer=words.answer.to(device), extras=moved)
 
+    def check_length(self, messages: Sequence[Sequence[Turn]], *, pictures: int = 0) -> None:
+        """Refuse conversations that this model cannot read, before a picture is opened.
+
+        Args:
+            messages: Turns per row, the last an answer.
+            pictures: Pictures of each row, told of families whose pictures take a known number of tokens.
+
+        Raises:
+            InvalidInput: Too long, or sides in another order.
+        """
+        check_turns(messages, answers=True)
+        count = int(getattr(self._feed, "count", 0)) * min(pictures, 1)
+        read_chats(
+            self._tokenizer, messages, [""] * len(messages), style=self._style, start=self.start, limit=self.limit - count,
+            left=False,
+        )  # fmt: skip
+
+    def spare_memory(self) -> None:
+        """Compute activations of the language model again in the backward pass instead of keeping them."""
+        inner: Any = getattr(self.body, "language_model", None)
+        body: Any = self.body if hasattr(self.body, "gradient_checkpointing_enable") else inner
+        body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
     def token_logits(
         self, images: Tensor | Mapping[str, Tensor] | None, words: Words, *, present: Any = None
     ) -> Tensor:
