@@ -73,17 +73,11 @@ def test_every_objective_runs_and_leaves_a_folder_that_answers(case, items, tmp_
     objective, model, options = CASES[case]
     result = train_generator(items(objective == "dpo"), tmp_path, config=config(objective, model, **options))
     assert result.exit_code == 0
-    history = (
-        [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-        if (tmp_path / "history.jsonl").is_file()
-        else []
-    )
-    assert all(np.isfinite(r["loss"]) for r in history)
+    assert all(np.isfinite(r["loss"]) and np.isfinite(r["val_loss"]) for r in _history(tmp_path))
     told = json.loads((tmp_path / "generator.json").read_text())
     assert (told["model"], told["objective"], told["adapter"]) == (model, objective, "lora_rank" in options)
     worder = open_generator(choose(str(tmp_path)))
-    if "lora_rank" not in options:
-        assert not worder.is_fresh
+    assert not worder.is_fresh
     picture = {"cfp": torch.randn(1, 3, 64, 64)}
     assert isinstance(worder.write([[Turn(role="user", text="eye")]], picture, words=2)[0], str)
 
@@ -116,7 +110,7 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(case, items, tmp_path, monkey
         whole, cut = (load_state(tmp_path / f / name) for f in ("whole", "cut"))
         assert whole.keys() == cut.keys()
         assert all(torch.equal(whole[k], cut[k]) for k in whole), name
-    with pytest.raises(InvalidInput, match="another run|run with another"):
+    with pytest.raises(InvalidInput, match="run with another"):
         train_generator(found[:-1], tmp_path / "cut", config=chosen)
 
 
@@ -182,10 +176,7 @@ def test_training_lowers_the_loss_on_the_answers(items, tmp_path):
 
 
 def _history(folder):
-    (file,) = folder.glob("history.*")
-    if file.suffix == ".jsonl":
-        return [json.loads(line) for line in file.read_text().splitlines()]
-    return json.loads(file.read_text())
+    return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
 
 
 def test_recomputed_activations_give_the_same_gradients(items, tmp_path):
@@ -194,7 +185,7 @@ def test_recomputed_activations_give_the_same_gradients(items, tmp_path):
         run = prepare_generator(items(), tmp_path, config("instruct", "llava.test", checkpointing=kind), _quiet)
         run.training_mode(run.modules(), 0)
         calls = []
-        layer = run.network.body.model.language_model.layers[0].mlp
+        layer = run.network.body.model.language_model.layers[0].self_attn
         layer.register_forward_hook(lambda *a, c=calls: c.append(1))
         step = run.step()
         step.loss(step.batch(run.training[:4], 0, None), 0).total.backward()
@@ -267,8 +258,8 @@ def test_conversations_without_a_picture_are_learned_too(items, tmp_path):
 def test_what_does_not_fit_is_refused(items, tmp_path):
     for told, words in (
         (("instruct", "vit.test"), "writes no words"),
-        (("caption", "deepdr_llm.test"), "too few|reads findings"),
-        (("blip2", "llava.test"), "that of BLIP-2|has no queries"),
+        (("caption", "deepdr_llm.test"), "reads no pictures"),
+        (("blip2", "llava.test"), "that of BLIP-2"),
         (("dpo", "llava.test"), "too few"),
     ):
         with pytest.raises(InvalidInput, match=words):

@@ -178,8 +178,12 @@ class ChatModel(nn.Module):
     def spare_memory(self) -> None:
         """Compute activations of the language model again in the backward pass instead of keeping them."""
         inner: Any = getattr(self.body, "language_model", None)
-        body: Any = self.body if hasattr(self.body, "gradient_checkpointing_enable") else inner
-        body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
+            # The second is the name of the library before 5.20.
+            switch = getattr(self.body, name, None) or getattr(inner, name, None)
+            if switch is not None:
+                switch()
+                return
 
     def token_logits(
         self, images: Tensor | Mapping[str, Tensor] | None, words: Words, *, present: Any = None

@@ -127,6 +127,7 @@ def _of_folder(folder: Path, adapter: Path | None) -> Chosen:
         if adapter is None and run.get("adapter"):
             adapter = folder / ADAPTER_FILE
         weights = str(folder / "model") if (folder / "model").is_dir() else run.get("weights")
+        weights = str(folder / weights) if weights == "base" else weights
         return Chosen(name=str(run["model"]), weights=weights, title=folder.name, adapter=adapter)
     settings = check_folder(folder)
     kind = str(settings.get("model_type"))

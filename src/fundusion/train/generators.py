@@ -153,7 +153,7 @@ class GeneratorRun:
         told: dict[str, Any] = {
             "model": config.model, "objective": config.objective, "stage": config.stage, "epochs": epochs,
             "items": len(self.training), "untouched_test_items": self.untouched, "adapter": config.lora_rank > 0,
-            "weights": config.weights,
+            "weights": "base" if config.lora_rank and config.weights is None else config.weights,
         }  # fmt: skip
         if config.lora_rank:
             save_lora(self.folder / "adapter.safetensors", network)
@@ -220,6 +220,13 @@ def prepare_generator(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         network, wanted = _network(config)
+        if wanted is None and config.objective in ("caption", "blip2"):
+            raise InvalidInput(
+                f"{config.model!r} reads no pictures.", code="config.objective", hint="Use --objective instruct."
+            )
+        if config.lora_rank and config.weights is None:
+            # Adapters mean something beside their base only.
+            network.save(folder / "base")
         data, picture, unread = _pictures(chosen, wanted, reporter)
         kept = [k for k, i in enumerate(chosen) if picture[k] >= 0 or not i.images or wanted is None]
         usable, picture = [chosen[k] for k in kept], picture[kept]
