@@ -282,3 +282,21 @@ def test_reports_of_studies_are_captions():
         "p",
         "val",
     )
+
+
+def test_pictures_of_kinds_that_are_not_read_are_left_out_or_told(items, tmp_path):
+    from dataclasses import replace
+
+    found = items()
+    picture = found[0].images["cfp"]
+    both = [replace(i, images={**i.images, "oct": picture}) for i in found]
+    other = replace(found[0], item_id="oct", images={"oct": picture})
+    run = prepare_generator([*both, other], tmp_path, config("instruct", "llava.test"), _quiet)
+    assert set(run.data.images) == {"cfp"}
+    assert {r.study_id: r.code for r in run.losses} == {"oct": "modality.unread"}
+    many = prepare_generator([*both, other], tmp_path, config("instruct", "eyefm_copilot.test"), _quiet)
+    assert set(many.data.images) == {"cfp", "oct"}
+    step = many.step()
+    batch = step.still(np.array([0, len(many.items) - 1]))
+    assert {m: p.tolist() for m, p in batch.present.items()} == {"cfp": [True, False], "oct": [True, True]}
+    assert bool(torch.isfinite(step.loss(batch, 0).total))

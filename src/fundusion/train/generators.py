@@ -227,11 +227,14 @@ def prepare_generator(
         if config.lora_rank and config.weights is None:
             # Adapters mean something beside their base only.
             network.save(folder / "base")
+        # A family that reads several kinds names them; every other one reads one.
+        kinds = tuple(getattr(network.body, "settings", {}).get("modalities", (config.modality,)))
+        chosen, unseen = _of_kinds(chosen, kinds if wanted is not None else ())
         data, picture, unread = _pictures(chosen, wanted, reporter)
         kept = [k for k, i in enumerate(chosen) if picture[k] >= 0 or not i.images or wanted is None]
         usable, picture = [chosen[k] for k in kept], picture[kept]
         usable, picture, long = _readable(network, usable, picture)
-        lost = (*losses, *unread, *long)
+        lost = (*losses, *unseen, *unread, *long)
         _check_lost(lost, len(usable), config, folder)
         training, held_out = _divided(usable, config)
         objective = _objective(config, network)
@@ -259,6 +262,21 @@ def _network(config: GeneratorConfig) -> tuple[Any, ImageInput | None]:
     if wanted is not None and network.side is not None:
         wanted = replace(wanted, size=network.side)
     return network, wanted
+
+
+def _of_kinds(items: Sequence[Conversation], kinds: Sequence[str]) -> tuple[list[Conversation], list[Rejected]]:
+    """Return items with the pictures the generator reads; one whose pictures are all of other kinds is told."""
+    if not kinds:
+        return list(items), []
+    kept, lost = [], []
+    for item in items:
+        images = {m: p for m, p in item.images.items() if m in kinds}
+        if item.images and not images:
+            told = f"it shows {', '.join(item.images)}; this generator reads {', '.join(kinds)}."
+            lost.append(Rejected(study_id=item.item_id, code="modality.unread", message=told))
+        else:
+            kept.append(replace(item, images=images))
+    return kept, lost
 
 
 def _pictures(
