@@ -110,6 +110,7 @@ class CopilotBody(nn.Module):
         attention_mask: Tensor,
         images: Mapping[str, Tensor],
         present: Mapping[str, Tensor],
+        *,
         position_ids: Tensor | None = None,
     ) -> Any:
         """Return what the language model says, its logits among it."""
