@@ -10,6 +10,7 @@ from fundusion.core.study import StudyRecord
 from fundusion.core.vocabulary import Laterality
 from fundusion.narrative.checker import judged
 from fundusion.narrative.instructions import KINDS, corrupted, description, facts_of_record, instructions_of
+from fundusion.narrative.prompting import description_turns
 from fundusion.narrative.questions import answer_question
 
 
@@ -52,7 +53,7 @@ def test_every_answer_is_what_the_facts_say(grade, letters, eye, seed):
         if eye is None:
             assert item.kind != "laterality"
             assert not any(w in item.answer for w in ("left eye", "right eye", "左眼", "右眼"))
-        if item.kind in ("description", "grade", "finding", "measurement"):
+        if item.kind in ("description", "wording", "grade", "finding", "measurement"):
             wrong = [(s, j.kinds, j.detail) for s, j in judged(item.answer, facts) if j.kinds]
             assert not wrong, (item, wrong)
         if item.kind == "finding":
@@ -62,7 +63,7 @@ def test_every_answer_is_what_the_facts_say(grade, letters, eye, seed):
 def test_all_kinds_come_in_both_languages_and_the_wording_varies():
     items = [i for n in range(60) for i in instructions_of(record(f"s{n}"), count=60)]
     assert {(i.kind, i.language) for i in items} == {(k, language) for k in KINDS for language in ("en", "zh")}
-    for kind in KINDS:
+    for kind in set(KINDS) - {"wording"}:
         assert len({i.question for i in items if i.kind == kind and i.language == "en"}) >= 3
     assert {i.language for i in instructions_of(record(), languages=("zh",), count=9)} == {"zh"}
 
@@ -119,3 +120,13 @@ def test_unknown_languages_are_refused():
         instructions_of(record(), languages=("fr",))
     with pytest.raises(InvalidInput, match="no language"):
         instructions_of(record(), languages=())
+
+
+def test_a_wording_is_asked_as_describe_asks_it():
+    items = [i for n in range(20) for i in instructions_of(record(f"s{n}"), count=6) if i.kind == "wording"]
+    assert {bool(i.system) for i in items} == {True, False}
+    facts = facts_of_record(record())
+    for item in items:
+        wanted = description_turns(facts, language=item.language, words=120, length="full" if item.system else "short")
+        assert item.question == wanted[-1].text
+        assert item.answer == description(facts, item.language)

@@ -143,6 +143,8 @@ def _of_record(record: StudyRecord, out: Path, languages: Sequence[str], **how: 
     made = instructions_of(record, languages=languages, count=how["per_study"], seed=how["seed"], pairs=how["pairs"])
     for number, item in enumerate(made):
         asked = [{"role": "user", "content": item.question}]
+        if item.system:
+            asked.insert(0, {"role": "system", "content": item.system})
         said = (
             {"messages": asked, "chosen": item.answer, "rejected": item.refused}
             if item.refused is not None

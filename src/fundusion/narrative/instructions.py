@@ -30,14 +30,27 @@ from .names import (
     modality_name,
     title_of,
 )
+from .prompting import description_turns
 from .recommend import recommend
 from .writer import quantity, write_narrative
 
 #: Kinds of items, in the order they are told apart.
-KINDS = ("description", "modality", "laterality", "grade", "finding", "measurement", "recommendation", "definition")
+KINDS = (
+    "description",
+    "wording",
+    "modality",
+    "laterality",
+    "grade",
+    "finding",
+    "measurement",
+    "recommendation",
+    "definition",
+)
 #: Column of the table -> measurement and its unit.
 _CELLS = {"iop": ("intraocular_pressure", "mmHg")}
 _NORMAL = "normal_fundus"
+#: Most words that a wording is asked for.
+_WORDS = 120
 
 _QUESTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
@@ -92,6 +105,7 @@ class Instruction:
         question: Words of the user.
         answer: What the record supports.
         refused: A wrong answer to the same question, for pairs; None else.
+        system: What stands before the question; empty without.
     """
 
     kind: str
@@ -99,6 +113,7 @@ class Instruction:
     question: str
     answer: str
     refused: str | None = None
+    system: str = ""
 
 
 def facts_of_record(record: StudyRecord) -> Facts:
@@ -199,10 +214,11 @@ def instructions_of(
 
 
 def _pool(facts: Facts, record: StudyRecord, language: str, generator: np.random.Generator) -> list[Instruction]:
-    """Return everything that can be asked, a description first, the rest in a drawn order, present and absent findings in turns."""
-    said = [i for kind in KINDS[1:] for i in _items(kind, facts, record, language, generator)]
+    """Return everything that can be asked, a description and a wording first, the rest in a drawn order, of findings as many that are there
+    as are not."""
+    said = [i for kind in KINDS[2:] for i in _items(kind, facts, record, language, generator)]
     order = generator.permutation(len(said))
-    found = [i for kind in KINDS[:1] for i in _items(kind, facts, record, language, generator)]
+    found = [i for kind in KINDS[:2] for i in _items(kind, facts, record, language, generator)]
     rest = [said[i] for i in order]
     findings = [i for i in rest if i.kind == "finding"]
     there = [i for i in findings if _is_positive(i)]
@@ -225,6 +241,14 @@ def _items(
 
     if kind == "description" and (facts.findings or facts.grade):
         yield item(description(facts, language))
+    elif kind == "wording" and (facts.findings or facts.grade):
+        # What `describe` asks a generator: the findings in lines, to be worded.
+        length = ("full", "short")[int(generator.integers(2))]
+        *before, last = description_turns(facts, language=language, words=_WORDS, length=length)
+        system = before[0].text if before else ""
+        yield Instruction(
+            kind=kind, language=language, question=last.text, answer=description(facts, language), system=system
+        )
     elif kind == "modality" and len(facts.used) == 1:
         yield item(_said("modality", language, generator, modality_name(facts.used[0], language)))
     elif kind == "laterality" and facts.laterality is not None:
