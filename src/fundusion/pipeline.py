@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -269,6 +269,10 @@ class Pipeline:
         self.device = device
         self.explain = explain
         self.name = name
+        #: Words the findings in the report: result and study -> sentences by language, and who wrote them; None: the templates.
+        self.narrate: Callable[[StudyResult, Study], tuple[Any, str]] | None = None
+        #: Who words them, part of what decides a report; empty: the templates.
+        self.narrator = ""
         self.preparation = Preparation(
             inputs=network.spec.inputs,
             table=network.spec.table,
@@ -327,6 +331,7 @@ class Pipeline:
             "quality": "shipped" if self.preparation.quality is None else self.preparation.quality.digest(),
             "device": str(self.device),
             "terms": self.facts.get("card", {}).get("terms"),
+            **({"narrator": self.narrator} if self.narrator else {}),
         }
 
     def preparer(self) -> partial[PreparedItem]:
@@ -413,7 +418,8 @@ class Pipeline:
             would_add=self.facts.get("would_add", {}),
             columns=self._column_titles(),
         )
-        return Analysis(result=result, document=replace(document, narrative=narrative_rows(result)), study=study)
+        told, narrator = self.narrate(result, study) if self.narrate else (narrative_rows(result), "")
+        return Analysis(result=result, document=replace(document, narrative=told, narrator=narrator), study=study)
 
     def _column_titles(self) -> dict[str, tuple[str, str | None]]:
         from .core.table import KNOWN_COLUMNS

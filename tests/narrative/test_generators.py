@@ -140,7 +140,7 @@ def test_pictures_are_those_the_model_wants(record, folder, tmp_path):
 
 def test_the_longest_prompt_that_fits_is_used_and_none_is_said_so(folder):
     worder = open_generator(choose(str(folder)), precision="fp32")
-    long, short = ([Turn(role="user", text="eye " * n)] for n in (600, 5))
+    long, short = ([Turn(role="user", text="eye " * n)] for n in (2100, 5))
     assert worder.write([long, short], {}, words=3)[1] == 1
     with pytest.raises(InvalidInput, match="this model reads"):
         worder.write([long], {}, words=3)
@@ -151,3 +151,29 @@ def test_a_captioner_is_not_told_findings_and_needs_a_picture():
     assert blip.lengths == ("none",)
     with pytest.raises(InvalidInput, match="BLIP describes pictures"):
         blip.write([[Turn(role="user", text="")]], {}, words=3)
+
+
+def test_a_report_page_is_worded_by_a_generator_and_says_so(record, folder, tiny_model, monkeypatch):
+    from fundusion.pipeline import Pipeline
+
+    pipeline, worder = Pipeline.load(tiny_model, explain="none"), open_generator(choose(str(folder)), precision="fp32")
+    plain = pipeline(record)
+    assert "fixed rules" in plain.report_html()
+    monkeypatch.setattr(
+        worder, "write", lambda wishes, pictures, **_: ("The image is gradable. The left eye has a macular hole.", 0)
+    )
+    pipeline.narrate, pipeline.narrator = generators.narrate_with(worder), worder.origin
+    page = pipeline(record).report_html()
+    assert f"Worded by {worder.origin}" in page
+    assert "The image is gradable." in page
+    assert "macular hole" not in page
+    # Another narrator is another run.
+    assert pipeline.config["narrator"] == worder.origin
+    assert set(worder.pictures_of(plain.study)) == {"cfp"}
+
+    # A generator that cannot read the study leaves it to the templates.
+    def refuses(wishes, pictures, **_):
+        raise InvalidInput("no picture", code="chat.images")
+
+    monkeypatch.setattr(worder, "write", refuses)
+    assert "fixed rules" in pipeline(record).report_html()

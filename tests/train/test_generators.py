@@ -229,7 +229,7 @@ def test_items_that_cannot_be_used_are_told_and_too_many_end_it(items, folder, t
     broken.write_bytes(b"\x89PNG nothing")
     bad = Conversation(item_id="bad", turns=items()[0].turns, images={"cfp": str(broken)}, group="x")
     long = Conversation(
-        item_id="long", turns=(Turn(role="user", text="eye " * 600), Turn(role="assistant", text="a")), group="y"
+        item_id="long", turns=(Turn(role="user", text="eye " * 2100), Turn(role="assistant", text="a")), group="y"
     )
     run = prepare_generator([*items(), bad, long], tmp_path, config("instruct", "llava.test", max_rejected=0.3), _quiet)
     assert {r.study_id: r.code for r in run.losses}.keys() == {"bad", "long"}

@@ -52,7 +52,7 @@ def pretrain(
 ) -> None:  # fmt: skip
     """Train an encoder without labels, an image-text model from pictures and what is said of them, or a generator of words.
 
-    Texts are reports, or the names of findings that labels give. See docs/guides/train-image-and-text.md and train-generators.md.
+    Texts are reports, or the names of findings that labels give. See docs/guides/train-image-and-text.md and generators.md.
 
     Examples:
 

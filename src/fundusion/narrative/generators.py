@@ -15,16 +15,22 @@ from torch import Tensor
 from ..core.errors import ExhaustedResource, IncompatibleWeights, InvalidInput, UnknownName
 from ..core.interfaces import Decoding, Turn
 from ..core.registry import Card, ImageInput, models
-from ..core.study import StudyRecord
+from ..core.results import StudyResult
+from ..core.study import Study, StudyRecord
 from ..intake import take_study
 from ..layers.hub_folder import check_folder, fetch_folder, free_bytes, memory_needed
 from ..layers.int8 import to_int8
 from ..layers.lora import load_lora, merge_lora
 from ..layers.placement import place
 from ..layers.weights import metadata_of
+from ..report.compose import Row
 from ..transforms.collate import normalise_images
-from ..transforms.prepared import prepare_study
+from ..transforms.prepared import PreparedStudy, prepare_study
+from .facts import facts_of
+from .names import LANGUAGES
 from .prompting import LENGTHS
+from .telling import describe_with
+from .writer import narrative_rows
 
 #: What the command line calls a precision, and the type weights are loaded in.
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "int8": "bfloat16"}
@@ -263,7 +269,20 @@ class Worder:
         inputs = dict.fromkeys(names, self.wanted)
         first = replace(record, images={m: record.images[m][:1] for m in names})
         taken = take_study(first, inputs)
-        ready = prepare_study(taken.study, inputs, fields=taken.fields)
+        return self._ready(prepare_study(taken.study, inputs, fields=taken.fields))
+
+    def pictures_of(self, study: Study) -> dict[str, Tensor]:
+        """Return the same from a study that was read."""
+        if self.wanted is None:
+            return {}
+        order = self.modalities or tuple(sorted(study.images, key=lambda m: m != "cfp"))
+        names = [m for m in order if m in study.images][: None if self.modalities else 1]
+        first = replace(study, images={m: study.images[m][:1] for m in names})
+        return self._ready(prepare_study(first, dict.fromkeys(names, self.wanted)))
+
+    def _ready(self, ready: PreparedStudy) -> dict[str, Tensor]:
+        if self.wanted is None:
+            return {}
         shown = {m: torch.from_numpy(np.array(v[len(v) // 2].pixels))[None] for m, v in ready.images.items()}
         return {m: normalise_images(x, self.wanted) for m, x in shown.items()}
 
@@ -305,3 +324,33 @@ class Worder:
                 continue
             return text, number
         raise InvalidInput("nothing was asked.", code="chat.empty")
+
+
+def narrate_with(
+    worder: Worder, *, words: int = 120, seed: int = 0
+) -> Callable[[StudyResult, Study], tuple[tuple[tuple[str, tuple[Row, ...]], ...], str]]:
+    """Return what words the findings of a report page with a generator, in every language, checked.
+
+    A study that the generator cannot read, such as one without the picture it needs, is worded by the templates; the page says so.
+
+    Args:
+        worder: The generator.
+        words: Most words in each language.
+        seed: Of draws.
+    """
+
+    def narrate(result: StudyResult, study: Study) -> tuple[tuple[tuple[str, tuple[Row, ...]], ...], str]:
+        facts, pictures = facts_of(result), worder.pictures_of(study)
+        told = []
+        for language in LANGUAGES:
+            try:
+                done = describe_with(worder, facts, pictures, language=language, words=words, seed=seed)
+            except InvalidInput:
+                return narrative_rows(result), ""
+            shown = done.checked.narrative
+            # The page ends with the words of the disclaimer.
+            kept = [s for s in shown.sentences if s.kind != "disclaimer"]
+            told.append((language, tuple(Row(name=s.text, text=", ".join(s.evidence)) for s in kept)))
+        return tuple(told), worder.origin
+
+    return narrate

@@ -62,6 +62,7 @@ class ReportDocument:
     measurements: tuple[Row, ...] = field(default_factory=tuple)
     #: Language and its sentences, each with its evidence as the text of the row.
     narrative: tuple[tuple[str, tuple[Row, ...]], ...] = ()
+    narrator: str = ""
 
 
 def compose_report(
