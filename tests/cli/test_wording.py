@@ -41,7 +41,7 @@ def run(tiny_model, folder):
 class Says:
     """A generator that always says the same."""
 
-    title, origin, is_fresh, lengths, wanted = "parrot", "parrot (0123)", False, ("full",), None
+    title, origin, is_fresh, lengths, wanted, weights_record = "parrot", "parrot (0123)", False, ("full",), None, None
 
     def __init__(self, text):
         self.text = text
@@ -150,3 +150,22 @@ def test_twenty_pictures_of_one_study_are_said_to_be_seen_in_part(run, eye, tmp_
     assert "sees the first picture of each kind (20 cfp were given)" in said
     table.unlink()
     assert "ask.one_study" in run("ask", tmp_path, "Is there glaucoma?", code=4)
+
+
+def test_a_study_that_a_generator_cannot_read_is_worded_by_the_template(run, says, eye, monkeypatch):
+    from fundusion.core.errors import InvalidInput
+
+    def refuses(self, wishes, pictures, **_):
+        raise InvalidInput("BLIP describes pictures; a conversation has none.", code="chat.images")
+
+    says("x")
+    monkeypatch.setattr(Says, "write", refuses)
+    said = run("describe", eye)
+    assert "not worded by the generator [chat.images]" in said
+    assert "The image is gradable." in said
+    assert "error [chat.images]" in run("ask", eye, "Is there glaucoma?", code=4)
+
+
+def test_terms_of_the_weights_are_said(run, eye):
+    said = run("describe", eye, "--max-words", "2")
+    assert "LLAMA 2 Community License" in said

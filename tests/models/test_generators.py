@@ -9,6 +9,8 @@ from fundusion.core.errors import InvalidInput
 from fundusion.core.interfaces import Decoding, Generator, Turn
 from fundusion.core.registry import models, objectives
 from fundusion.layers.language_loss import answer_loss
+from fundusion.layers.lora import LANGUAGE_TARGETS, add_lora
+from fundusion.layers.trained_parts import part_of
 
 FAMILIES = ("blip", "blip2", "instructblip", "llava", "qwen2_5_vl", "deepdr_llm", "eyefm_copilot")
 CHATS = [
@@ -167,3 +169,20 @@ def test_losses_ignore_questions_and_padding(made, family):
     asked = ~(words.answer[:, 1:] & words.mask[:, 1:])
     spoilt[:, :-1][asked] = 50.0
     torch.testing.assert_close(answer_loss(spoilt, words), value)
+
+
+def test_low_rank_adapters_stay_on_the_language_part(made):
+    # peft asked for "all linear layers" would adapt the image tower too.
+    adapted = add_lora(made, rank=2, targets=LANGUAGE_TARGETS)
+    names = [n for n, p in adapted.named_parameters() if p.requires_grad and ".lora_A." in n]
+    assert len(names) > 3
+    assert {part_of(n.partition(".lora_A.")[0]) for n in names} == {"language"}
+
+
+def test_a_folder_of_half_precision_loads_in_the_precision_that_is_asked(family, tmp_path):
+    torch.manual_seed(0)
+    models.create(f"{family}.test").save(tmp_path / "whole")
+    models.create(f"{family}.test", weights=tmp_path / "whole", dtype="bfloat16").save(tmp_path / "half")
+    # The library would take the precision of the file.
+    again = models.create(f"{family}.test", weights=tmp_path / "half", dtype="float32")
+    assert {p.dtype for p in again.parameters()} == {torch.float32}

@@ -109,12 +109,12 @@ def test_adapters_change_the_words_and_those_of_another_base_are_refused(folder,
     save_lora(tmp_path / "adapter.safetensors", adapted)
     wishes = [[Turn(role="user", text="what is seen?")]]
     picture = torch.randn(1, 3, 64, 64)
-    wanted = adapted.eval().generate(picture, wishes, max_tokens=12)
+    wanted = adapted.eval().generate(picture, wishes, max_tokens=26)
     chosen = choose(str(folder), adapter=tmp_path)
     worder = open_generator(chosen, precision="fp32")
-    assert worder.write(wishes, {"cfp": picture}, words=2)[0] == wanted[0]
+    assert worder.write(wishes, {"cfp": picture}, words=9)[0] == wanted[0]
     assert (
-        open_generator(choose(str(folder)), precision="fp32").write(wishes, {"cfp": picture}, words=2)[0] != wanted[0]
+        open_generator(choose(str(folder)), precision="fp32").write(wishes, {"cfp": picture}, words=9)[0] != wanted[0]
     )
     # Rounded after the adapters were added, so that int8 has them too.
     assert not any(".lora_" in n for n, _ in open_generator(chosen, precision="int8").model.named_parameters())

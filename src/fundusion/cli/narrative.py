@@ -148,16 +148,22 @@ def _checked(
     words: Wording,
 ) -> tuple[Checked | None, str | None]:
     """Return the checked text of a generator or of a draft, and what the generator wrote; None where the template writes."""
+    from ..core.errors import InvalidInput
     from ..narrative.checker import check_text
 
     if worder is not None:
         from ..narrative.telling import describe_with
 
         shown = wording.pictures_of(worder, record, analysis)
-        with words.watching() as watch:
-            told = describe_with(
-                worder, facts, shown, language=language, words=words.max_words, seed=words.seed, watch=watch
-            )
+        try:
+            with words.watching() as watch:
+                told = describe_with(
+                    worder, facts, shown, language=language, words=words.max_words, seed=words.seed, watch=watch
+                )
+        except InvalidInput as error:
+            # One study that a generator cannot read leaves the others alone.
+            print_error(f"note: not worded by the generator [{error.code}]: {error.message} The template stands.")
+            return None, None
         return told.checked, told.draft
     if text is None:
         return None, None

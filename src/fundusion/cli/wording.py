@@ -84,11 +84,14 @@ class Wording:
                     hint="Name one with --model, for instance llava or a folder.",
                 )
             return None
+        from ..core.registry import describe_origin
         from ..narrative.generators import choose, memory_words, open_generator
 
         chosen = choose(self.model, weights=self.weights, adapter=self.adapter)
         print_error(f"note: {memory_words(chosen, self.precision)}")
         worder = open_generator(chosen, precision=self.precision, device=self.device)
+        if worder.weights_record is not None:
+            print_error(f"note: weights of {describe_origin(worder.weights_record)}.")
         if worder.is_fresh:
             print_error(
                 f"note: {chosen.title} has fresh weights; what it writes means nothing, and the checker treats it so."

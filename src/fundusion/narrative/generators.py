@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from .prompting import LENGTHS
 from .telling import describe_with
 from .writer import narrative_rows
 
+_SENTENCE = re.compile(r"[^.。!！?？]*(?:[.。!！?？](?![0-9])|\.(?=[0-9])[^.。!！?？]*[.。!！?？]?|$)", re.DOTALL)
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+(?:[-'.][^\W\u3400-\u9fff]+)*")
 #: What the command line calls a precision, and the type weights are loaded in.
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "int8": "bfloat16"}
 #: Kind of model in the settings of a folder -> name here.
@@ -250,13 +253,18 @@ class Worder:
     @property
     def origin(self) -> str:
         """Name and digest of the weights, for the record."""
-        record = getattr(self.model, "weights_record", None)
+        record = self.weights_record
         return f"{self.title} ({record['sha256'][:16]})" if record else f"{self.title} (fresh weights)"
 
     @property
     def is_fresh(self) -> bool:
         """Whether its weights were drawn and never trained, so that what it says means nothing."""
-        return getattr(self.model, "weights_record", None) is None
+        return self.weights_record is None
+
+    @property
+    def weights_record(self) -> dict[str, Any] | None:
+        """Origin, digest and terms of the weights; None for fresh ones."""
+        return getattr(self.model, "weights_record", None)
 
     def pictures(self, record: StudyRecord) -> dict[str, Tensor]:
         """Return one picture per modality the generator reads, `(1, 3, H, W)`: the first file; of a volume the middle frame."""
@@ -322,8 +330,30 @@ class Worder:
                 if error.code != "text.too_long" or number + 1 == len(wishes):
                     raise
                 continue
-            return text, number
+            return within(text, words), number
         raise InvalidInput("nothing was asked.", code="chat.empty")
+
+
+def within(text: str, words: int) -> str:
+    """Return the first whole sentences of a text that together have no more words; a Chinese sign is a word.
+
+    Example:
+        >>> within("Signs of cataract. No sign of glaucoma in the", 5), within("可见白内障。未见青光眼。", 6)
+        ('Signs of cataract.', '可见白内障。')
+        >>> within("No sign of glaucoma", 5), within("k k k k", 2)
+        ('No sign of glaucoma', 'k k')
+    """
+    kept, count = "", 0
+    for sentence in _SENTENCE.findall(text):
+        count += len(_WORD.findall(sentence))
+        if count > words:
+            break
+        kept += sentence
+    if not kept:
+        # A first sentence without end is cut; what is left is checked like any other.
+        ends = [m.end() for m in _WORD.finditer(text)]
+        kept = text[: ends[words - 1]] if len(ends) > words else text
+    return kept.strip()
 
 
 def narrate_with(
