@@ -7,6 +7,7 @@ from torch import nn
 from fundusion.core.errors import InvalidInput
 from fundusion.core.interfaces import Turn
 from fundusion.core.registry import models
+from fundusion.layers import int8
 from fundusion.layers.int8 import Int8Linear, is_int8, to_int8
 from fundusion.layers.lora import LANGUAGE_TARGETS, add_lora
 from fundusion.layers.placement import bytes_of
@@ -74,3 +75,29 @@ def test_adapters_first_and_no_saving(tmp_path):
     assert is_int8(model)
     with pytest.raises(InvalidInput, match="eight bits are not saved"):
         model.save(tmp_path / "x")
+
+
+def test_both_ways_of_multiplying_agree(monkeypatch):
+    torch.manual_seed(0)
+    layer = Int8Linear(nn.Linear(96, 50).bfloat16())
+    x = torch.randn(2, 5, 96).bfloat16()
+    fast = layer(x)
+    monkeypatch.setattr(int8, "has_packed_products", lambda: False)
+    plain = layer(x)
+    assert fast.shape == plain.shape == (2, 5, 50)
+    # One rounding to bfloat16 more or less.
+    assert float((fast - plain).detach().abs().max()) <= 0.01 * float(plain.detach().abs().max())
+
+
+def test_a_routine_that_is_wrong_or_gone_is_not_used(monkeypatch):
+    int8.has_packed_products.cache_clear()
+    monkeypatch.setattr(int8, "_packed", lambda x, steps: x.float() @ steps.float().T * 1.1)
+    assert not int8.has_packed_products()
+    int8.has_packed_products.cache_clear()
+
+    def gone(x, steps):
+        raise AttributeError
+
+    monkeypatch.setattr(int8, "_packed", gone)
+    assert not int8.has_packed_products()
+    int8.has_packed_products.cache_clear()
