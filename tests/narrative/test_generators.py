@@ -34,6 +34,17 @@ def test_names_families_folders_and_hub_ids_are_told_from_screening_models(folde
         assert not is_generator(name), name
 
 
+def test_a_path_with_a_slip_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setattr(generators, "fetch_folder", lambda name: pytest.fail("fetched"))
+    assert not is_generator("runs/asistant")
+    assert is_generator("llava-hf/llava-1.5-7b-hf")
+    with pytest.raises(UnknownName):
+        choose("runs/asistant")
+    assert not is_generator("../a")
+
+
 def test_what_is_meant(folder, tmp_path):
     assert choose("llava").weights == "published"
     assert choose("qwen2_5_vl.3b").weights == "published"

@@ -81,9 +81,14 @@ def is_generator(model: str) -> bool:
     folder = Path(model)
     if folder.is_dir():
         return (folder / RUN_FILE).is_file() or (folder / "config.json").is_file()
-    if model.startswith("hub:") or (model.count("/") == 1 and not folder.exists() and not model.startswith((".", "/"))):
+    if model.startswith("hub:") or _is_hub_id(model):
         return True
     return bool(_names_of(model.partition(".")[0]))
+
+
+def _is_hub_id(model: str) -> bool:
+    """Return whether a name can only be owner/name: a path whose first folder is here is a path with a slip, and nothing is fetched."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", model) is not None and not Path(model).parent.exists()
 
 
 def choose(model: str, *, weights: str | None = None, adapter: Path | None = None) -> Chosen:
@@ -110,7 +115,7 @@ def choose(model: str, *, weights: str | None = None, adapter: Path | None = Non
             raise UnknownName(f"no generator is called {model!r}.", hint=f"Known: {', '.join(names)}.")
         known = weights if weights is not None else "published" if models.card(name).weights else None
         return Chosen(name=name, weights=known, title=models.card(name).title, adapter=file)
-    if "/" not in model:
+    if not model.startswith("hub:") and not _is_hub_id(model):
         every = [n for n in models.names() if "generate" in models.card(n).roles and not n.endswith(".test")]
         raise UnknownName(
             f"no generator is called {model!r}.", hint=f"Known: {', '.join(every)}; or a folder or hub id."
