@@ -300,3 +300,20 @@ def test_pictures_of_kinds_that_are_not_read_are_left_out_or_told(items, tmp_pat
     batch = step.still(np.array([0, len(many.items) - 1]))
     assert {m: p.tolist() for m, p in batch.present.items()} == {"cfp": [True, False], "oct": [True, True]}
     assert bool(torch.isfinite(step.loss(batch, 0).total))
+
+
+def test_adapters_are_learned_in_float32_on_a_base_of_half_precision(items, tmp_path):
+    torch.manual_seed(3)
+    models.create("llava.test").save(tmp_path / "base")
+    chosen = config(
+        "instruct", "llava.v1_5_7b", weights=str(tmp_path / "base"), lora_rank=2, train={"precision": "bf16"}
+    )
+    (tmp_path / "look").mkdir()
+    run = prepare_generator(items(), tmp_path / "look", chosen, _quiet)
+    kinds = {p.requires_grad: p.dtype for p in run.network.parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+    train_generator(items(), tmp_path / "run", config=chosen)
+    assert all(np.isfinite(r["loss"]) for r in _history(tmp_path / "run"))
+    # The base is the same in either precision.
+    for precision in ("fp32", "bf16"):
+        assert not open_generator(choose(str(tmp_path / "run")), precision=precision).is_fresh

@@ -70,7 +70,7 @@ def _spread(module: nn.Module) -> nn.Module:
     """Spread layers over the GPUs and the CPU; without a GPU everything stays where it is."""
     if torch.cuda.device_count() == 0:
         return module.to("cpu")
-    accelerate: Any = require("accelerate", extra="text")
+    accelerate: Any = require("accelerate", extra="train")
     whole = list(getattr(module, "_no_split_modules", None) or ())
     return accelerate.dispatch_model(module, device_map=device_map(module, whole=whole))
 
@@ -83,5 +83,5 @@ def device_map(module: nn.Module, *, whole: list[str] | None = None, memory: Any
         whole: Names of classes whose parts stay together.
         memory: Device to bytes; None asks the machine.
     """
-    accelerate: Any = require("accelerate", extra="text")
+    accelerate: Any = require("accelerate", extra="train")
     return dict(accelerate.infer_auto_device_map(module, max_memory=memory, no_split_module_classes=whole))

@@ -252,7 +252,9 @@ def _content(item: Conversation) -> list[Any]:
 
 
 def _network(config: GeneratorConfig) -> tuple[Any, ImageInput | None]:
-    options: dict[str, Any] = {"dtype": "float32"}
+    # What does not move may be held in half precision; adapters are learned in float32 all the same.
+    half = config.lora_rank > 0 and config.train.precision == "bf16"
+    options: dict[str, Any] = {"dtype": "bfloat16" if half else "float32"}
     if config.weights is not None:
         options["weights"] = config.weights
     network = models.create(config.model, **options)
@@ -375,6 +377,9 @@ def _objective(config: GeneratorConfig, network: Any) -> Any:
 def _choose_parts(config: GeneratorConfig, network: Any) -> None:
     if config.lora_rank:
         add_lora(network, rank=config.lora_rank, targets=LANGUAGE_TARGETS)
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     elif config.moved:
         own = {p for p in config.moved if p != "projector" or config.parts or _has_projector(network)}
         train_parts(network, own)
