@@ -317,3 +317,16 @@ def test_adapters_are_learned_in_float32_on_a_base_of_half_precision(items, tmp_
     # The base is the same in either precision.
     for precision in ("fp32", "bf16"):
         assert not open_generator(choose(str(tmp_path / "run")), precision=precision).is_fresh
+
+
+def test_a_family_with_adapters_of_its_own_moves_them_alone(items, tmp_path):
+    from dataclasses import replace
+
+    found = [replace(i, images={}) for i in items()]
+    chosen = config("instruct", "deepdr_llm.test", packing=True)
+    before = {n: p.clone() for n, p in prepare_generator(found, tmp_path, chosen, _quiet).network.named_parameters()}
+    train_generator(found, tmp_path, config=chosen)
+    after = dict(open_generator(choose(str(tmp_path))).model.named_parameters())
+    changed = {n for n, p in before.items() if not torch.equal(p, after[n])}
+    assert changed
+    assert all(".lora_" in n for n in changed)

@@ -380,6 +380,10 @@ def _choose_parts(config: GeneratorConfig, network: Any) -> None:
         for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+    elif not config.parts and any(".lora_" in n for n, _ in network.named_parameters()):
+        # A family whose adapters are part of it, such as DeepDR-LLM, moves them alone.
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(".lora_" in name)
     elif config.moved:
         own = {p for p in config.moved if p != "projector" or config.parts or _has_projector(network)}
         train_parts(network, own)
