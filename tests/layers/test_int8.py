@@ -101,3 +101,15 @@ def test_a_routine_that_is_wrong_or_gone_is_not_used(monkeypatch):
     monkeypatch.setattr(int8, "_packed", gone)
     assert not int8.has_packed_products()
     int8.has_packed_products.cache_clear()
+
+
+@torch.no_grad()
+def test_adapters_that_are_part_of_a_family_stay_exact():
+    torch.manual_seed(0)
+    model = models.create("deepdr_llm.test").eval()
+    words = model.read(None, ASKED, answers=False)
+    before = model.token_logits(None, words)
+    assert to_int8(model.body) > 5
+    after = model.token_logits(None, words)
+    assert 0 < float((after - before).abs().max()) < 0.05 * float(before.abs().max())
+    assert not any(isinstance(m, Int8Linear) for n, m in model.body.named_modules() if ".lora_" in n)

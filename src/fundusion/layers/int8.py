@@ -7,6 +7,7 @@ section 2.1, for the weights only; the inputs stay as they are, so no outlier is
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Collection
 
 import torch
@@ -96,13 +97,15 @@ def to_int8(module: nn.Module, *, exact: Collection[str] = EXACT) -> int:
     Raises:
         InvalidInput: Low-rank adapters are attached, or there is no linear layer.
     """
-    if any(".lora_" in n for n, _ in module.named_parameters()):
+    # Adapters that were added have a name of their own; those that are part of a family stay exact.
+    if any(re.search(r"\.lora_[AB]\.\w+\.weight$", n) for n, _ in module.named_parameters()):
         raise InvalidInput(
             "a model with low-rank adapters is not rounded to eight bits.",
             code="config.precision",
             hint="Merge them first.",
         )
-    found = [n for n, m in module.named_modules() if type(m) is nn.Linear and n.rpartition(".")[2] not in exact]
+    linear = [n for n, m in module.named_modules() if type(m) is nn.Linear and ".lora_" not in n]
+    found = [n for n in linear if n.rpartition(".")[2] not in exact]
     if not found:
         raise InvalidInput("this model has no linear layer to round.", code="config.precision")
     for name in found:
