@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -141,6 +141,10 @@ class Pipeline:
         self.name = name
         self.measurer = measurer
         self.cohort = cohort
+        #: Words the findings in the report: result and study -> sentences by language, and who wrote them; None: the templates.
+        self.narrate: Callable[[StudyResult, Study], tuple[Any, str]] | None = None
+        #: Who words them, part of what decides a report; empty: the templates.
+        self.narrator = ""
         self.preparation = Preparation(
             inputs=network.spec.inputs,
             table=network.spec.table,
@@ -222,6 +226,7 @@ class Pipeline:
             "terms": self.facts.get("card", {}).get("terms"),
             **({"measure": self.measurer.config} if self.measurer else {}),
             **({"cohort": self.cohort.digest} if self.cohort else {}),
+            **({"narrator": self.narrator} if self.narrator else {}),
         }
 
     def preparer(self) -> partial[PreparedItem]:
@@ -326,9 +331,10 @@ class Pipeline:
             would_add=self.facts.get("would_add", {}),
             columns=self._column_titles(),
         )
+        told, narrator = self.narrate(result, study) if self.narrate else (narrative_rows(result), "")
         spent = {"network": seconds, "measuring": sum(p.seconds for p in measured)}
         return Analysis(
-            result=result, document=replace(document, narrative=narrative_rows(result)), study=study, measured=tuple(measured),
+            result=result, document=replace(document, narrative=told, narrator=narrator), study=study, measured=tuple(measured),
             comparisons=self._comparisons(measured, study), seconds=spent,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from .analysis import analyze, demo
 from .check import check
 from .data import draw
 from .datasets import app as datasets_app
+from .instruct_data import instruct_data
 from .knowledge import knowledge
 from .label import label
 from .measure import measure
@@ -38,6 +39,7 @@ for verb in (
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.command("train-segmenter")(train_segmenter)
+app.command("instruct-data")(instruct_data)
 app.add_typer(datasets_app)
 
 

@@ -27,12 +27,21 @@ _Weights = Annotated[str | None, typer.Option(help="Weights of the model: a file
 _Modality = Annotated[str, typer.Option(help="Pictures that are used.")]
 _ImageSize = Annotated[int | None, typer.Option(help="Side of the pictures; the model's own when left out.")]
 _Steps = Annotated[int, typer.Option(min=1, help="Optimiser steps of attentive, finetune, lora, bitfit.")]
-_BatchSize = Annotated[int, typer.Option(min=1)]
+_BatchSize = Annotated[int | None, typer.Option(min=1, help="16; of a generator 8.")]
+_Objective = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a generator: instruct or dpo, low-rank adapters on its language part from a file of conversations."
+    ),
+]
 _Rate = Annotated[float | None, typer.Option(help="The protocol's own when left out.")]
 _Decay = Annotated[float, typer.Option(help="Of finetune: factor of the rate per layer.")]
 _Rank = Annotated[int, typer.Option(min=1)]
 _Neighbours = Annotated[int, typer.Option(min=1, help="Of knn.")]
-_Epochs = Annotated[int, typer.Option(min=1, help="Of clip_adapter and tip_adapter_f, one picture a step.")]
+_Epochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of clip_adapter and tip_adapter_f, one picture a step: 40; of a generator: 1."),
+]
 _TipScales = Annotated[
     str, typer.Option(help="released: predict with other scales than in training; consistent: with the same.")
 ]
@@ -55,6 +64,8 @@ _Columns = Annotated[Path | None, typer.Option(help="TOML with [columns].")]
 _Root = Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")]
 _Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")]
+#: Of the protocols, where nothing is asked; a generator has others.
+_USUAL = {"batch_size": 16, "epochs": 40}
 
 
 def adapt(
@@ -70,12 +81,13 @@ def adapt(
     modality: _Modality = "cfp",
     image_size: _ImageSize = None,
     steps: _Steps = 200,
-    batch_size: _BatchSize = 16,
+    objective: _Objective = None,
+    batch_size: _BatchSize = None,
     learning_rate: _Rate = None,
     layer_decay: _Decay = 0.65,
     lora_rank: _Rank = 8,
     neighbours: _Neighbours = 20,
-    epochs: _Epochs = 40,
+    epochs: _Epochs = None,
     tip_scales: _TipScales = "released",
     augmented_answers: _Augmented = False,
     probe_features: _Probe = "backbone",
@@ -91,7 +103,7 @@ def adapt(
     device: _Device = "cpu",
     debug: _Debug = False,
 ) -> None:
-    """Measure an encoder on a label with few and many examples, by one or more protocols.
+    """Measure an encoder on a label with few and many examples, by one or more protocols; or give a generator adapters.
 
     Examples:
 
@@ -100,25 +112,52 @@ def adapt(
       fundusion adapt flair our_clinic.csv --weights published --tokenizer words --protocol clip_adapter,tip_adapter_f --out adapted
 
       fundusion adapt retfound.cfp our_clinic.csv --weights RETFound_cfp.safetensors --protocol lora --task referable --out adapted
+
+      fundusion adapt llava conversations.jsonl --objective instruct --lora-rank 8 --out assistant
     """
+    settings = {
+        "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "layer_decay": layer_decay,
+        "lora_rank": lora_rank, "frozen_share": frozen_share, "neighbours": neighbours, "device": device, "epochs": epochs,
+        "tip_scales": tip_scales, "augmented_answers": augmented_answers, "probe_features": probe_features,
+    }  # fmt: skip
     try:
+        if objective is not None:
+            code = _generator(model, manifest, objective, out, weights=weights, modality=modality, root=root, settings=settings)  # fmt: skip
+            raise typer.Exit(code)
         page = _adapt(
             model, manifest, protocol=protocol, task=task, shots=shots, seeds=seeds, out=out, weights=weights, modality=modality,
             image_size=image_size, label_set=label_set, knowledge=knowledge, language=language, tokenizer=tokenizer,
-            split_rule=split_rule, cache=cache, columns=columns, root=root,
-            settings={
-                "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "layer_decay": layer_decay,
-                "lora_rank": lora_rank, "frozen_share": frozen_share, "neighbours": neighbours, "device": device,
-                "epochs": epochs, "tip_scales": tip_scales, "augmented_answers": augmented_answers,
-                "probe_features": probe_features,
-            },
+            split_rule=split_rule, cache=cache, columns=columns, root=root, settings=settings,
         )  # fmt: skip
+    except typer.Exit:
+        raise
     except Exception as error:
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
     _show(page.parent / "adaptation.json")
     say(f"Open:     {page.absolute()}")
+
+
+def _generator(model: str, data: Path, objective: str, out: Path, *, settings: dict[str, Any], **o: Any) -> int:
+    """Train low-rank adapters on the language part of a generator."""
+    from ..core.errors import InvalidInput
+    from .generator_training import with_generator
+    from .pretrain_pairs import Plan
+
+    if objective not in ("instruct", "dpo"):
+        raise InvalidInput(
+            f"--objective {objective[:40]!r} trains no adapters.",
+            code="config.objective",
+            hint="Use instruct or dpo; caption and blip2 are objectives of pretrain.",
+        )
+    names = ("epochs", "batch_size", "learning_rate", "device")
+    given = {"lora_rank": settings["lora_rank"]} | ({"weights": o["weights"]} if o["weights"] else {})
+    plan = Plan(
+        objective=objective, model=model, data=data, out=out, modality=o["modality"], root=o["root"], generator=given,
+        train={n: settings[n] for n in names if settings[n] is not None},
+    )  # fmt: skip
+    return with_generator(plan)
 
 
 def _adapt(model: str, manifest: Path, **o: Any) -> Path:
@@ -137,7 +176,7 @@ def _adapt(model: str, manifest: Path, **o: Any) -> Path:
         seeds=o["seeds"],
         weights=o["weights"],
         options=None if o["image_size"] is None else {"image_size": o["image_size"]},
-        settings=Settings(**o["settings"]),
+        settings=Settings(**{**o["settings"], **{k: o["settings"][k] or v for k, v in _USUAL.items()}}),
         prompts=_prompts(o["label_set"], o["knowledge"], o["language"], o["task"]),
         tokenizer=o["tokenizer"],
         split_rule=o["split_rule"],

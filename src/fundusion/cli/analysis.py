@@ -51,6 +51,10 @@ def analyze(
         Path | None, typer.Option(help="Calibration of the quality gate that `check --fit-quality` wrote.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds one study may take to read.")] = 120.0,
+    narrator: Annotated[
+        str | None,
+        typer.Option(help="Generator that words the findings in the reports: name, hub id or folder; checked."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
     """Judge, diagnose, measure, explain and report studies.
@@ -76,6 +80,7 @@ def analyze(
             inputs, out, model=model, workers=workers, device=device, batch_size=batch_size, resume=resume, report=report,
             explain=explain, columns=columns, root=root, modality=modality, quality=quality, timeout=timeout,
             measure=measure, pictures=pictures, cohort=cohort,
+            narrator=narrator,
         )  # fmt: skip
     except Exception as error:
         if debug:
@@ -104,6 +109,14 @@ def run_analysis(
     )  # fmt: skip
     if pipeline.measurer is not None:
         prepare_kernels()
+    if options.get("narrator") and options.get("report", True):
+        from .wording import Wording
+
+        worder = Wording(model=str(options["narrator"]), device=device).open()
+        if worder is not None:
+            from ..narrative.generators import narrate_with
+
+            pipeline.narrate, pipeline.narrator = narrate_with(worder), worder.origin
     with progress("studies") as show:
         summary = run(
             found,

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import wording
 from .screen import REJECTED, fail, print_error, progress, say
+from .wording import Wording
 
 if TYPE_CHECKING:
     from ..core.study import StudyRecord
+    from ..narrative.checker import Checked
+    from ..narrative.facts import Facts
+    from ..narrative.generators import Worder
     from ..pipeline import Analysis
 
 _Inputs = Annotated[
     list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders, DICOM, or a table of studies.")
 ]
 _Language = Annotated[str, typer.Option(help="en or zh.")]
-_Model = Annotated[str, typer.Option(help="Shipped model, or folder that `train` wrote.")]
 _Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 _Columns = Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")]
 _Root = Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")]
@@ -43,7 +47,14 @@ def describe(
     evidence: Annotated[
         bool, typer.Option("--evidence/--no-evidence", help="Show what each sentence rests on.")
     ] = True,
-    model: _Model = "screen",
+    model: wording.Model = "screen",
+    screen: wording.Screen = "screen",
+    weights: wording.Weights = None,
+    adapter: wording.Adapter = None,
+    precision: wording.Precision = None,
+    seed: wording.Seed = 0,
+    max_words: wording.MaxWords = 120,
+    stream: wording.Stream = False,
     device: _Device = "cpu",
     columns: _Columns = None,
     root: _Root = None,
@@ -52,6 +63,8 @@ def describe(
     debug: _Debug = False,
 ) -> None:
     """Describe the findings of a model in words; every sentence names its evidence, what is uncertain is worded so.
+
+    Templates write unless --model names a generator; then only what the findings support of its words is shown.
 
     Exit codes: 0 all described, 3 some studies rejected, 4 refused before work began.
 
@@ -62,46 +75,99 @@ def describe(
       fundusion describe clinic.csv --language zh --out told.json
 
       fundusion describe eye.jpg --draft draft.txt
+
+      fundusion describe eye.jpg --model llava-hf/llava-1.5-7b-hf --precision int8 --stream
     """
-    how = {"model": model, "device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _describe(inputs, language, draft, evidence=evidence, out=out, **how), debug)
+    words = Wording(
+        model=model, screen=screen, weights=weights, adapter=adapter, precision=precision, seed=seed, max_words=max_words,
+        is_streamed=stream, device=device,
+    )  # fmt: skip
+    how = {"device": device, "columns": columns, "root": root, "modality": modality}
+    _guarded(lambda: _describe(inputs, language, draft, words=words, evidence=evidence, out=out, **how), debug)
 
 
 def _describe(
-    inputs: list[Path], language: str, draft: Path | None, *, evidence: bool, out: Path | None, **how: Any
+    inputs: list[Path],
+    language: str,
+    draft: Path | None,
+    *,
+    words: Wording,
+    evidence: bool,
+    out: Path | None,
+    **how: Any,
 ) -> int:
     from ..core.errors import InvalidInput
-    from ..narrative.checker import check_text
     from ..narrative.facts import facts_of
     from ..narrative.names import check_language
     from ..narrative.writer import write_narrative
 
     check_language(language)
     text = None if draft is None else _draft(draft)
+    worder = words.open()
+    if worder is not None and draft is not None:
+        raise InvalidInput("--draft and a generator are two texts.", code="config.generator", hint="Give one of them.")
     rows, rejected = [], 0
-    for record, analysis, count in _studies(inputs, **how):
+    for record, analysis, count in _studies(inputs, model=words.findings_model, **how):
         if text is not None and count != 1:
             raise InvalidInput(
                 f"a draft is about one study, {count} were given.", code="describe.one_study", hint="Name one picture."
             )
         facts = facts_of(analysis.result)
-        checked = (
-            None if text is None else check_text(text, facts, language=language, origin=draft.name if draft else "")
+        rejected += _heading(analysis)
+        checked, written = _checked(
+            record, analysis, facts, language, text=text, draft=draft, worder=worder, words=words
         )
         told = checked.narrative if checked else write_narrative(facts, language=language)
-        rejected += _heading(analysis)
         for sentence in told.sentences:
             say(f"  {sentence.text}" + (f"  [{', '.join(sentence.evidence)}]" if evidence else ""))
-        for item in checked.removed if checked else ():
-            say(f"  removed ({item.kinds[0]}): {' '.join(item.text.split())[:160]}")
+        if checked:
+            wording.show_removed(checked.removed)
+        if checked and worder is not None:
+            wording.show_counts(checked.counts, fell_back=checked.fell_back and written is not None)
         aside = _aside(record, analysis)
         entry = {**_identity(analysis), "set_aside": aside, "narrative": told.to_dict()}
         if checked:
             entry |= {"removed": [r.to_dict() for r in checked.removed], "fell_back": checked.fell_back}
+        if worder is not None:
+            entry |= {"generator": worder.origin, "draft": written}
         rows.append(entry)
         say()
     _write(out, rows)
     return REJECTED if rejected else 0
+
+
+def _checked(
+    record: StudyRecord,
+    analysis: Analysis,
+    facts: Facts,
+    language: str,
+    *,
+    text: str | None,
+    draft: Path | None,
+    worder: Worder | None,
+    words: Wording,
+) -> tuple[Checked | None, str | None]:
+    """Return the checked text of a generator or of a draft, and what the generator wrote; None where the template writes."""
+    from ..core.errors import InvalidInput
+    from ..narrative.checker import check_text
+
+    if worder is not None:
+        from ..narrative.telling import describe_with
+
+        shown = wording.pictures_of(worder, record, analysis)
+        try:
+            with words.watching() as watch:
+                told = describe_with(
+                    worder, facts, shown, language=language, words=words.max_words, seed=words.seed, watch=watch
+                )
+        except InvalidInput as error:
+            # One study that a generator cannot read leaves the others alone.
+            print_error(f"note: not worded by the generator [{error.code}]: {error.message} The template stands.")
+            return None, None
+        return told.checked, told.draft
+    if text is None:
+        return None, None
+    return check_text(text, facts, language=language, origin=draft.name if draft else ""), None
 
 
 def ask(
@@ -109,7 +175,14 @@ def ask(
     question: Annotated[str, typer.Argument(help="In English or Chinese.")],
     *,
     language: Annotated[str | None, typer.Option(help="en or zh; left out, that of the question.")] = None,
-    model: _Model = "screen",
+    model: wording.Model = "screen",
+    screen: wording.Screen = "screen",
+    weights: wording.Weights = None,
+    adapter: wording.Adapter = None,
+    precision: wording.Precision = None,
+    seed: wording.Seed = 0,
+    max_words: wording.MaxWords = 120,
+    stream: wording.Stream = False,
     device: _Device = "cpu",
     columns: _Columns = None,
     root: _Root = None,
@@ -127,30 +200,50 @@ def ask(
       fundusion ask eye.jpg "Is there glaucoma?"
 
       fundusion ask eye.jpg "糖尿病视网膜病变几级？"
+
+      fundusion ask eye.jpg "Is there glaucoma?" --model qwen2_5_vl.3b --weights published
     """
-    how = {"model": model, "device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _ask(image, question, language, out, **how), debug)
+    words = Wording(
+        model=model, screen=screen, weights=weights, adapter=adapter, precision=precision, seed=seed, max_words=max_words,
+        is_streamed=stream, device=device,
+    )  # fmt: skip
+    how = {"device": device, "columns": columns, "root": root, "modality": modality}
+    _guarded(lambda: _ask(image, question, language, out, words=words, **how), debug)
 
 
-def _ask(image: Path, question: str, language: str | None, out: Path | None, **how: Any) -> int:
+def _ask(image: Path, question: str, language: str | None, out: Path | None, *, words: Wording, **how: Any) -> int:
     from ..core.errors import InvalidInput
     from ..narrative.facts import facts_of
     from ..narrative.questions import answer_question, check_question
 
     # Before a picture is read: a bad question costs nothing.
     _, spoken = check_question(question, language)
+    worder = words.open()
     rows, code = [], 0
-    for record, analysis, count in _studies([image], **how):
+    for record, analysis, count in _studies([image], model=words.findings_model, **how):
         if count != 1:
             raise InvalidInput(
                 f"a question is about one study, {count} were given.", code="ask.one_study", hint="Name one picture."
             )
-        answer = answer_question(question, facts_of(analysis.result), language=language)
+        facts = facts_of(analysis.result)
         rejected = _heading(analysis)
+        told = None
+        if worder is not None:
+            from ..narrative.telling import answer_with
+
+            shown = wording.pictures_of(worder, record, analysis)
+            with words.watching() as watch:
+                told = answer_with(worder, question, facts, shown, language=language, seed=words.seed, watch=watch)
+        answer = told.answer if told else answer_question(question, facts, language=language)
         say(f"  {answer.text}" + (f"  [{', '.join(answer.evidence)}]" if answer.evidence else ""))
         code = REJECTED if rejected or answer.kind == "refused" else 0
         aside = {**_aside(record, analysis), "question": int(answer.code == "ask.injection")}
-        rows.append({**_identity(analysis), "set_aside": aside, "answer": answer.to_dict()})
+        entry = {**_identity(analysis), "set_aside": aside, "answer": answer.to_dict()}
+        if told and worder:
+            wording.show_removed(told.removed)
+            removed = [r.to_dict() for r in told.removed]
+            entry |= {"generator": worder.origin, "worded_by": told.origin, "draft": told.draft, "removed": removed}
+        rows.append(entry)
     say(_END[spoken])
     _write(out, rows)
     return code
@@ -167,7 +260,14 @@ def recommend(
     setting: Annotated[
         str, typer.Option(help="high or low resources: the ICO guideline has intervals for both.")
     ] = "high",
-    model: _Model = "screen",
+    model: wording.Model = "screen",
+    screen: wording.Screen = "screen",
+    weights: wording.Weights = None,
+    adapter: wording.Adapter = None,
+    precision: wording.Precision = None,
+    seed: wording.Seed = 0,
+    max_words: wording.MaxWords = 120,
+    stream: wording.Stream = False,
     device: _Device = "cpu",
     columns: _Columns = None,
     root: _Root = None,
@@ -177,20 +277,34 @@ def recommend(
 ) -> None:
     """Say what guidelines ask for: referral and the next examination, from a rule table with its sources; never a treatment.
 
-    What is missing gives "not determined" with the reason. Exit codes: 0 done, 3 some studies rejected, 4 refused before work began.
+    What is missing gives "not determined" with the reason. A generator may word a rule; where it says more, less or another number, the
+    words of the rule stand. Exit codes: 0 done, 3 some studies rejected, 4 refused before work began.
 
     Examples:
 
       fundusion recommend eye.jpg --diabetes yes
 
       fundusion recommend clinic.csv --setting low --language zh
+
+      fundusion recommend eye.jpg --diabetes yes --model deepdr_llm.llama --weights llama/ --adapter adapters/
     """
-    how = {"model": model, "device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _recommend(inputs, language, diabetes, setting=setting, out=out, **how), debug)
+    words = Wording(
+        model=model, screen=screen, weights=weights, adapter=adapter, precision=precision, seed=seed, max_words=max_words,
+        is_streamed=stream, device=device,
+    )  # fmt: skip
+    how = {"device": device, "columns": columns, "root": root, "modality": modality}
+    _guarded(lambda: _recommend(inputs, language, diabetes, words=words, setting=setting, out=out, **how), debug)
 
 
 def _recommend(
-    inputs: list[Path], language: str, diabetes: str | None, *, setting: str, out: Path | None, **how: Any
+    inputs: list[Path],
+    language: str,
+    diabetes: str | None,
+    *,
+    words: Wording,
+    setting: str,
+    out: Path | None,
+    **how: Any,
 ) -> int:
     from ..core.errors import InvalidInput
     from ..narrative.facts import Facts, facts_of
@@ -201,23 +315,34 @@ def _recommend(
         raise InvalidInput(f"--diabetes is {diabetes[:40]!r}.", code="config.diabetes", hint="Use yes or no.")
     # Language and setting are judged before a picture is read.
     rules(Facts(), setting=setting, language=language)
+    worder = words.open()
     rows, rejected, cited = [], 0, {}
-    for record, analysis, _ in _studies(inputs, measure=False, **how):
+    for record, analysis, _ in _studies(inputs, measure=False, model=words.findings_model, **how):
         known = diabetes_of(record.metadata.get("diabetes") if diabetes is None else diabetes)
         items = rules(facts_of(analysis.result), diabetes=known, setting=setting, language=language)
         rejected += _heading(analysis)
-        for item in items:
+        told = None
+        if worder is not None:
+            from ..narrative.telling import recommend_with
+
+            shown = wording.pictures_of(worder, record, analysis)
+            with words.watching() as watch:
+                told = recommend_with(worder, items, shown, language=language, seed=words.seed, watch=watch)
+        for i, item in enumerate(items):
             rests = (*item.evidence, *item.sources)
-            say(f"  {item.text}" + (f"  [{', '.join(rests)}]" if rests else ""))
+            say(f"  {told[i].text if told else item.text}" + (f"  [{', '.join(rests)}]" if rests else ""))
+            if told and told[i].reason is not None:
+                say(f"  wording of the generator not shown ({told[i].reason}): {' '.join(told[i].draft.split())[:160]}")
             cited |= dict.fromkeys(item.sources)
-        rows.append(
-            {
-                **_identity(analysis),
-                "set_aside": _aside(record, analysis),
-                "urgency": urgency_of(items),
-                "recommendations": [i.to_dict() for i in items],
-            }
-        )
+        entry = {
+            **_identity(analysis),
+            "set_aside": _aside(record, analysis),
+            "urgency": urgency_of(items),
+            "recommendations": [i.to_dict() for i in items],
+        }
+        if told and worder:
+            entry |= {"generator": worder.origin, "wordings": [_wording(t) for t in told]}
+        rows.append(entry)
         say()
     for key in cited:
         source = sources()[key]
@@ -299,6 +424,10 @@ def _identity(analysis: Analysis) -> dict[str, Any]:
         "code": result.code,
         "model": result.provenance.get("model"),
     }
+
+
+def _wording(told: Any) -> dict[str, Any]:
+    return {"text": told.text, "origin": told.origin, "reason": told.reason, "draft": told.draft}
 
 
 def _draft(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .generator_training import GENERATORS, with_generator
 from .pretrain_pairs import TEXTS, Plan, with_texts
 from .screen import fail, progress, say
 
@@ -15,7 +16,7 @@ PICTURES = ("mae", "ibot", "multimae")
 
 def pretrain(
     *,
-    objective: Annotated[str | None, typer.Option(help=f"Pictures alone: {', '.join(PICTURES)} (mae when left out). With texts: {', '.join(TEXTS)}.")] = None,
+    objective: Annotated[str | None, typer.Option(help=f"Pictures alone: {', '.join(PICTURES)} (mae when left out). With texts: {', '.join(TEXTS)}. Generators: {', '.join(GENERATORS)}.")] = None,
     model: Annotated[str | None, typer.Option(help="vit.small, visionfm.cfp, ...; with texts image_text.small, ...")] = None,
     data: Annotated[Path | None, typer.Option(help="Table of studies, folder of pictures, or a public set as downloaded.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML with all of these and more; options that are given go before it.")] = None,
@@ -32,6 +33,13 @@ def pretrain(
     head: Annotated[str | None, typer.Option(help="Prototypes and widths of the head (ibot): 8192,2048,256.")] = None,
     pictures_every: Annotated[int | None, typer.Option(min=1, help="Epochs between pictures of what was rebuilt: 10.")] = None,
     knowledge: Annotated[Path | None, typer.Option(help="JSON of findings and what is known about them (with texts).")] = None,
+    weights: Annotated[str | None, typer.Option(help="Of a generator: where it begins, a folder, hub:owner/name or published.")] = None,
+    stage: Annotated[int | None, typer.Option(min=1, max=2, help="Of blip2: 1 the queries alone, 2 with the language model. [1]")] = None,
+    parts: Annotated[str | None, typer.Option(help="Of a generator: what moves, of projector, queries, vision, language; with commas.")] = None,
+    lora_rank: Annotated[int | None, typer.Option(min=0, help="Of a generator: low-rank adapters on its language part alone move.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Also write the whole generator with its adapters added.")] = False,
+    packing: Annotated[bool, typer.Option("--packing", help="Of instruct: several conversations in one row.")] = False,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Of a generator: less memory, more time.")] = False,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     seed: Annotated[int | None, typer.Option(help="0.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
@@ -42,9 +50,9 @@ def pretrain(
     estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Print the time it will take, and stop.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:  # fmt: skip
-    """Train an encoder without labels, by hidden patches or a teacher, or an image-text model from pictures and what is said of them.
+    """Train an encoder without labels, an image-text model from pictures and what is said of them, or a generator of words.
 
-    Texts are reports, or the names of findings that labels give. See docs/guides/train-image-and-text.md.
+    Texts are reports, or the names of findings that labels give. See docs/guides/train-image-and-text.md and generators.md.
 
     Examples:
 
@@ -57,6 +65,8 @@ def pretrain(
       fundusion pretrain --recipe recipes/pretrain.toml --data clinic.csv --seed 1 --out run
 
       fundusion pretrain --recipe recipes/image_text.toml --out runs/image_text
+
+      fundusion pretrain --objective instruct --model llava --data conversations.jsonl --out assistant --parts projector
     """
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "warmup_steps": warmup_steps,
              "precision": precision, "seed": seed, "device": device}  # fmt: skip
@@ -65,9 +75,11 @@ def pretrain(
         objective=objective, model=model, data=data, recipe=recipe, out=out, modality=modality, image_size=image_size, side=side,
         cache=cache, columns=columns, root=root, knowledge=knowledge, allow_changes=allow_changes,
         estimate_only=estimate_only, train=_known(given), pictures=_known(own),
+        generator=_generator(weights=weights, stage=stage, parts=parts, lora_rank=lora_rank, merge=merge or None,
+                             packing=packing or None, checkpointing=checkpointing or None),
     )  # fmt: skip
     try:
-        code = with_texts(plan) if _objective_of(plan) in TEXTS else _alone(plan)
+        code = _run(plan)
     except Exception as error:
         if debug:
             raise
@@ -77,6 +89,27 @@ def pretrain(
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _generator(**options: Any) -> dict[str, Any]:
+    known = _known(options)
+    if "parts" in known:
+        known["parts"] = tuple(p.strip() for p in known["parts"].split(",") if p.strip())
+    return known
+
+
+def _run(plan: Plan) -> int:
+    from ..core.errors import InvalidInput
+
+    objective = _objective_of(plan)
+    if objective in GENERATORS:
+        return with_generator(plan)
+    if plan.generator:
+        names = ", ".join("--" + name.replace("_", "-") for name in plan.generator)
+        raise InvalidInput(
+            f"{names}: for generators.", code="config.invalid", hint=f"Use --objective {', '.join(GENERATORS)}."
+        )
+    return with_texts(plan) if objective in TEXTS else _alone(plan)
 
 
 def _objective_of(plan: Plan) -> Any:

@@ -19,6 +19,7 @@ class Plan:
     Args:
         train: Options of the optimisation that were given.
         pictures: Options for pictures alone that were given.
+        generator: Options for generators that were given.
     """
 
     out: Path
@@ -37,6 +38,7 @@ class Plan:
     estimate_only: bool = False
     train: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict)
+    generator: dict[str, Any] = field(default_factory=dict)
 
 
 def with_texts(plan: Plan) -> int:

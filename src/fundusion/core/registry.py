@@ -221,6 +221,12 @@ class Registry:
             self._import(family)
         return sorted(self._builders)
 
+    def variants(self, family: str) -> list[str]:
+        """Return the names of one family, none for an unknown one; imports that file alone."""
+        if family in self.families():
+            self._import(family)
+        return sorted(n for n in self._builders if n.split(".")[0] == family)
+
     def card(self, name: str) -> Card:
         """Return the card of a name.
 

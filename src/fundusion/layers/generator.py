@@ -14,6 +14,8 @@ from ..core.errors import InvalidInput, require
 from ..core.interfaces import Decoding, Turn, Words
 from .chat import ChatStyle, check_turns, read_chats
 from .hub_folder import save_folder
+from .int8 import is_int8
+from .packing import Packed
 
 #: Key of pictures that were given without a modality.
 ANY = ""
@@ -122,6 +124,16 @@ class ChatModel(nn.Module):
         self.start, self.limit, self.pads = start, limit, pads
         self.decoding = decoding or Decoding()
 
+    @property
+    def side(self) -> int | None:
+        """Side of the pictures this model reads, px; None where any is read, or none."""
+        return getattr(self._feed, "side", None)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Words that open a turn in the style of this model: an answer that goes on with one speaks for somebody else."""
+        return self._style.marks
+
     def read(
         self,
         images: Tensor | Mapping[str, Tensor] | None,
@@ -146,12 +158,68 @@ class ChatModel(nn.Module):
         moved = {k: v.to(device) for k, v in words.extras.items()}
         return Words(ids=words.ids.to(device), mask=words.mask.to(device), answer=words.answer.to(device), extras=moved)
 
+    def check_length(self, messages: Sequence[Sequence[Turn]], *, pictures: int = 0) -> None:
+        """Refuse conversations that this model cannot read, before a picture is opened.
+
+        Args:
+            messages: Turns per row, the last an answer.
+            pictures: Pictures of each row, told of families whose pictures take a known number of tokens.
+
+        Raises:
+            InvalidInput: Too long, or sides in another order.
+        """
+        check_turns(messages, answers=True)
+        count = int(getattr(self._feed, "count", 0)) * min(pictures, 1)
+        read_chats(
+            self._tokenizer, messages, [""] * len(messages), style=self._style, start=self.start, limit=self.limit - count,
+            left=False,
+        )  # fmt: skip
+
+    def spare_memory(self) -> None:
+        """Compute activations of the language model again in the backward pass instead of keeping them."""
+        inner: Any = getattr(self.body, "language_model", None)
+        for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
+            # The second is the name of the library before 5.20.
+            switch = getattr(self.body, name, None) or getattr(inner, name, None)
+            if switch is not None:
+                switch()
+                return
+
     def token_logits(
         self, images: Tensor | Mapping[str, Tensor] | None, words: Words, *, present: Any = None
     ) -> Tensor:
         """Return float32 logits `(B, T, V)`; those at place t are of the token at t + 1."""
         pictures = self._as_body(pictures_of(images, present, len(words.ids)))
         return self.body(**self._feed.inputs(pictures, words)).logits.float()
+
+    @property
+    def packs(self) -> bool:
+        """Whether several conversations may stand in one row."""
+        return bool(getattr(self._feed, "packs", False))
+
+    def packed_logits(
+        self, images: Tensor | Mapping[str, Tensor] | None, packed: Packed, count: int, *, present: Any = None
+    ) -> Tensor:
+        """Return float32 logits of packed conversations; those of one do not depend on the others in its row.
+
+        Args:
+            images: Of the conversations, in their order.
+            packed: What `pack` made of `read`.
+            count: Number of conversations.
+            present: Which conversation has its picture.
+
+        Raises:
+            InvalidInput: This family counts positions in a way that allows no packing (`config.packing`).
+        """
+        if not self.packs:
+            raise InvalidInput(
+                "conversations of this model cannot be packed.", code="config.packing", hint="Leave out packing."
+            )
+        pictures = self._as_body(pictures_of(images, present, count))
+        given = self._feed.inputs(pictures, packed.words)
+        dtype = self.body.get_input_embeddings().weight.dtype
+        given |= {"attention_mask": packed.mask(dtype), "position_ids": packed.places}
+        return self.body(**given).logits.float()
 
     def _as_body(self, pictures: Pictures) -> Pictures:
         # Some libraries keep a few weights exact in a model of half precision; pictures go to the others.
@@ -273,8 +341,14 @@ class ChatModel(nn.Module):
         """Write weights, settings and tokenizer into a folder that `weights=FOLDER` reads.
 
         Raises:
-            InvalidInput: Low-rank adapters are attached.
+            InvalidInput: Low-rank adapters are attached, or weights were rounded to eight bits.
         """
+        if is_int8(self.body):
+            raise InvalidInput(
+                "weights of eight bits are not saved; they are made in loading.",
+                code="model.precision",
+                hint="Save the model as it was before.",
+            )
         # A family whose adapters are part of it writes them beside the weights.
         if hasattr(self._feed, "save_whole"):
             save_folder(folder, self.body, self._tokenizer, self._feed.save_whole(Path(folder), self.body))

@@ -187,6 +187,32 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
     return total
 
 
+def memory_needed(source: str | Path | None, card: Card, dtype: str = "float32") -> int | None:
+    """Return the bytes the weights of a model will take, before any is loaded or fetched; None where nothing tells.
+
+    Args:
+        source: As in `open_folder`.
+        card: Of the model.
+        dtype: "float32" or "bfloat16".
+    """
+    wanted = dtype_of(dtype)
+    name = str(card.weights or "") if source is None or str(source) == "published" else str(source)
+    folder = weights_folder() / name[4:].replace("/", "--", 1) if name.startswith("hub:") else Path(name)
+    if name and folder.is_dir() and shards(folder) and all(f.is_file() for f in shards(folder)):
+        return weight_bytes(folder, wanted)
+    known = card.facts.get("parameters_m") if name and name == card.weights else None
+    return None if known is None else int(float(known) * 1e6) * wanted.itemsize
+
+
+def fetch_folder(name: str) -> Path:
+    """Return the local copy of any repository of the hub, "hub:owner/name", whose card nobody wrote.
+
+    Raises:
+        IncompatibleWeights: It could not be fetched (`model.not_found`).
+    """
+    return _fetched(name, Card(title=name), torch.float32)
+
+
 def check_memory(needed: int, name: str) -> None:
     """Refuse weights for which there is no memory.
 

@@ -14,7 +14,7 @@ _WORDS = ("drusen", "normal", "eye", "what", "is", "seen")
 TINY = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 #: Settings of the smallest LLaMA. Fresh weights of published defaults would be dead in some families, so the range is told.
 TINY_LLAMA = {
-    "model_type": "llama", "num_key_value_heads": 1, "max_position_embeddings": 512, "pad_token_id": 0,
+    "model_type": "llama", "num_key_value_heads": 1, "max_position_embeddings": 2048, "pad_token_id": 0,
     "bos_token_id": 2, "eos_token_id": 3, "initializer_range": 0.02, **TINY,
 }  # fmt: skip
 

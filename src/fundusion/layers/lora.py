@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,24 @@ def merge_lora(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         parameter.requires_grad_(True)
     return module
+
+
+@contextmanager
+def adapters_off(module: nn.Module) -> Iterator[None]:
+    """Answer as the model did before its adapters, for as long as the block lasts; nothing is copied."""
+    tuners = require("peft.tuners.tuners_utils", extra="train")
+    layers = [m for m in module.modules() if isinstance(m, tuners.BaseTunerLayer)]
+    # peft freezes adapters that it switches off.
+    learned = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def save_lora(path: str | Path, module: nn.Module) -> None:

@@ -18,11 +18,12 @@ class PlacedPictures:
         side: Of the pictures, px.
         required: A row without its picture is refused; else it is a conversation in words.
         model: Name for messages.
+        packs: Positions of the language model can be told, so that several conversations may stand in one row.
     """
 
-    def __init__(self, word: str, count: int, side: int, *, required: bool, model: str) -> None:
+    def __init__(self, word: str, count: int, side: int, *, required: bool, model: str, packs: bool = False) -> None:
         self.word, self.count, self.side = word, count, side
-        self.required, self.model = required, model
+        self.required, self.model, self.packs = required, model, packs
 
     def places(self, pictures: Pictures, count: int) -> list[str]:
         """Return the place tokens of each row."""

@@ -188,6 +188,8 @@ def clinical_question(
 class FindingsOnly:
     """No picture reaches the language model: what it shows is in the question."""
 
+    packs = True
+
     def places(self, pictures: Pictures, count: int) -> list[str]:
         """Return nothing to write; pictures are refused."""
         if pictures.images:

@@ -110,10 +110,16 @@ class CopilotBody(nn.Module):
         attention_mask: Tensor,
         images: Mapping[str, Tensor],
         present: Mapping[str, Tensor],
+        *,
+        position_ids: Tensor | None = None,
     ) -> Any:
         """Return what the language model says, its logits among it."""
         embedded = self._embedded(input_ids, images, present)
-        return self.language_model(inputs_embeds=embedded, attention_mask=attention_mask)
+        return self.language_model(inputs_embeds=embedded, attention_mask=attention_mask, position_ids=position_ids)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embedding of words."""
+        return self.language_model.get_input_embeddings()
 
     def generate(
         self,
@@ -143,6 +149,8 @@ class ManyKinds:
     Args:
         tower: Knows the kinds and the size of patches.
     """
+
+    packs = True
 
     def __init__(self, tower: Any) -> None:
         self.modalities, self.patch = tuple(tower.modalities), int(tower.patch_size)

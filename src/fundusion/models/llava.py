@@ -28,7 +28,7 @@ def _model(body: Any, tokenizer: Any) -> ChatModel:
     if config.vision_feature_select_strategy == "full":
         count += 1
     word = tokenizer.convert_ids_to_tokens(int(config.image_token_index))
-    feed = PlacedPictures(word, count, int(vision.image_size), required=False, model="LLaVA")
+    feed = PlacedPictures(word, count, int(vision.image_size), required=False, model="LLaVA", packs=True)
     limit = int(config.text_config.max_position_embeddings)
     return ChatModel(body, tokenizer, style=VICUNA, feed=feed, start=tokenizer.bos_token_id, limit=limit)
 

@@ -53,6 +53,7 @@ class Preference:
         images: Tensor | Any,
         pairs: Sequence[tuple[Sequence[Turn], str, str]],
         *,
+        present: Any = None,
         generator: Any = None,
     ) -> Loss:
         """Return the loss.
@@ -61,6 +62,7 @@ class Preference:
             network: Is trained.
             images: `(B, 3, H, W)`, or by modality, or None.
             pairs: Question, chosen and rejected answer per row.
+            present: Which row has its picture.
             generator: Not used.
 
         Raises:
@@ -72,10 +74,10 @@ class Preference:
         gains = []
         for side in (1, 2):
             rows = [[*pair[0], Turn(role="assistant", text=pair[side])] for pair in pairs]
-            words = network.read(images, rows)
-            own = answer_likelihood(network.token_logits(images, words), words)
+            words = network.read(images, rows, present=present)
+            own = answer_likelihood(network.token_logits(images, words, present=present), words)
             with torch.no_grad():
-                before = answer_likelihood(self.reference.token_logits(images, words), words)
+                before = answer_likelihood(self.reference.token_logits(images, words, present=present), words)
             gains.append(own - before)
         total = preference_loss(gains[0], gains[1], beta=self.beta)
         return Loss(total=total, parts={"preference": total})

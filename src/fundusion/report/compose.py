@@ -68,6 +68,7 @@ class ReportDocument:
     measured: tuple[MeasuredSection, ...] = ()
     #: Photograph and why it was not measured, or what is doubtful.
     unmeasured: tuple[tuple[str, str], ...] = ()
+    narrator: str = ""
 
 
 def compose_report(
