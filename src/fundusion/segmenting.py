@@ -277,8 +277,7 @@ def _route(segmenter: Segmenter, precision: Precision) -> tuple[str, Answer]:
     for name in ("fp16", "fp32") if precision == "auto" else (precision,):
         fused = _fused(segmenter, name, device)
         if fused is not None:
-            dtype = PRECISIONS[name]
-            return f"{name} fused", lambda images: fused.segment(images.to(dtype)).float()
+            return f"{name} fused", fused.segment
     if precision == "fp16":
         raise InvalidInput(
             f"{segmenter.name!r} cannot be used in float16 on this machine.",
