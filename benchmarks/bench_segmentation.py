@@ -102,7 +102,10 @@ def agreement(segmenter: Segmenter, data: Path, count: int) -> dict[str, Any]:
                     found.setdefault(key, []).append(
                         min(dice(other.masks[c], exact.masks[c]) for c in segmenter.classes)
                     )
-    return {k: {"least": round(min(v), 5), "mean": round(float(np.mean(v)), 5), "pictures": len(v)} for k, v in found.items()}
+    return {
+        k: {"least": round(min(v), 5), "mean": round(float(np.mean(v)), 5), "pictures": len(v)}
+        for k, v in found.items()
+    }
 
 
 def main() -> None:
@@ -124,13 +127,19 @@ def main() -> None:
     for threads in (1, 2):
         times = interleaved_ms(ways_of(segmenter, square), options.rounds, threads)
         reference = times["eager fp32"]
-        result[f"threads_{threads}"] = {k: {"ms": round(v, 1), "ratio": round(v / reference, 3)} for k, v in times.items()}
+        result[f"threads_{threads}"] = {
+            k: {"ms": round(v, 1), "ratio": round(v / reference, 3)} for k, v in times.items()
+        }
         for name, row in result[f"threads_{threads}"].items():
-            sys.stdout.write(f"{threads} thread(s)  {name:30} {row['ms']:8.1f} ms  {row['ratio']:.3f} of eager float32\n")
+            sys.stdout.write(
+                f"{threads} thread(s)  {name:30} {row['ms']:8.1f} ms  {row['ratio']:.3f} of eager float32\n"
+            )
     torch.set_num_threads(1)
     result["dice_with_fp32"] = agreement(segmenter, options.data, options.pictures)
     for name, row in result["dice_with_fp32"].items():
-        sys.stdout.write(f"Dice with float32  {name:30} least {row['least']:.5f}  mean {row['mean']:.5f}  n {row['pictures']}\n")
+        sys.stdout.write(
+            f"Dice with float32  {name:30} least {row['least']:.5f}  mean {row['mean']:.5f}  n {row['pictures']}\n"
+        )
     write_json(options.out, result)
 
 

@@ -72,7 +72,12 @@ class Tiles:
     overlap_px: int = 128
 
     def __post_init__(self) -> None:
-        if self.size_px < 64 or self.size_px % 32 or self.overlap_px % 32 or not 32 <= self.overlap_px <= self.size_px // 2:
+        if (
+            self.size_px < 64
+            or self.size_px % 32
+            or self.overlap_px % 32
+            or not 32 <= self.overlap_px <= self.size_px // 2
+        ):
             raise InvalidInput(
                 f"tiles of {self.size_px} px with an overlap of {self.overlap_px} px are not possible.",
                 code="config.invalid",
@@ -183,7 +188,7 @@ def segment_image(
     masks = _masks_of(segmenter, probabilities)
     thresholds = dict(segmenter.thresholds)
     # After the masks, so that calibration can never change one.
-    for name, turn in (segmenter.calibration.items() if calibrated else ()):
+    for name, turn in segmenter.calibration.items() if calibrated else ():
         probabilities[name] = turn(probabilities[name])
         thresholds[name] = float(turn(thresholds[name]))
     provenance = {

@@ -87,7 +87,9 @@ class Block(nn.Module):
             kernel, beside = _behind(kernel, *skip), _behind(beside, *skip)
         self.one = _with_ones(one, first, kernel, one.bias.detach())
         size = last.factor.abs()
-        self.two = Conv(_behind(two.weight.detach(), first) * size[:, None, None, None], two.bias.detach() * size, relu=True)
+        self.two = Conv(
+            _behind(two.weight.detach(), first) * size[:, None, None, None], two.bias.detach() * size, relu=True
+        )
         self.side = Conv(beside * side.factor[:, None, None, None], side.offset + last.offset)
         signs = torch.sign(last.factor)
         self.register_buffer("signs", None if bool((signs >= 0).all()) else signs[None, :, None, None])

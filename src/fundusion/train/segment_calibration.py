@@ -1,0 +1,148 @@
+"""Calibration of a segmenter on the pictures its recipe holds out, written beside the weights; masks never change by it.
+
+Source: Platt 1999 (scale and offset on logits); expected calibration error Guo et al. 2017, arXiv:1706.04599.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.durable import write_json
+from ..core.errors import InvalidInput
+from ..decision.calibration import sigmoid
+from ..decision.pixel_calibration import LEVELS, PixelCalibration, count_levels, fit_pixels
+from ..metrics.classification import expected_calibration_error
+from ..segmenting import load_segmenter, square_probabilities
+from .mask_data import MaskData, prepare_masks
+from .run import Reporter
+from .segmentation import SegmentConfig
+
+Counts = npt.NDArray[np.int64]
+
+
+def pixel_error(
+    counts: Sequence[Counts],
+    calibration: PixelCalibration | None = None,
+    *,
+    bins: int = 15,
+    undecided: bool = False,
+) -> float:
+    """Return the expected calibration error over the pixels of some pictures.
+
+    Args:
+        counts: Per picture, of `count_levels`.
+        calibration: Applied first; None takes the probabilities as they are.
+        bins: Of equal mass.
+        undecided: Only pixels whose probability was 0.05 to 0.95 before calibration: most pixels are clearly background and hide the rest.
+
+    Example:
+        >>> counts = np.zeros((2, len(LEVELS)), int)
+        >>> counts[:, len(LEVELS) // 2] = 3, 1
+        >>> pixel_error([counts])
+        0.25
+    """
+    whole = np.sum(counts, 0)
+    kept = np.abs(LEVELS) <= np.log(19.0) if undecided else np.ones(len(LEVELS), np.bool_)
+    p = sigmoid(LEVELS) if calibration is None else calibration(sigmoid(LEVELS)).astype(np.float64)
+    found = expected_calibration_error(
+        np.repeat([0.0, 1.0], int(kept.sum())), np.tile(p[kept], 2), bins=bins, weight=whole[:, kept].ravel()
+    )
+    return found if isinstance(found, float) else float("nan")
+
+
+def left_out_error(counts: Sequence[Counts], groups: Sequence[str], *, undecided: bool = False) -> float:
+    """Return the calibration error over all pixels when every patient is calibrated without being fitted on.
+
+    Pixels are counted again at the level that the calibration fitted on the others moves them to.
+    """
+    moved: list[Counts] = []
+    for one in sorted(set(groups)):
+        fitted = fit_pixels([c for c, g in zip(counts, groups, strict=True) if g != one])
+        for c in (c for c, g in zip(counts, groups, strict=True) if g == one):
+            c = np.where(np.abs(LEVELS) <= np.log(19.0), c, 0) if undecided else c
+            moved.append(c if fitted is None else _moved(c, fitted))
+    return pixel_error(moved)
+
+
+def _moved(counts: Counts, by: PixelCalibration) -> Counts:
+    step = LEVELS[1] - LEVELS[0]
+    places = np.clip(np.rint((by.scale * LEVELS + by.offset - LEVELS[0]) / step), 0, len(LEVELS) - 1).astype(np.int64)
+    return np.stack([np.bincount(places, row, minlength=len(LEVELS)) for row in counts]).astype(np.int64)
+
+
+def calibrate_segmenter(
+    folder: str | Path,
+    config: SegmentConfig,
+    *,
+    data: MaskData | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Fit the calibration of a trained segmenter on the pictures that its recipe holds out, and write it into `segmenter.json`.
+
+    Args:
+        folder: With `segmenter.json` and its weights.
+        config: The recipe it was trained by.
+        data: Its pictures, if they were read already.
+        reporter: Called with a title; gives a context whose value is called with (done, total, counts).
+
+    Returns:
+        Per structure scale, offset, and the calibration error before, after, and with every patient left out in turn; or why there is none.
+
+    Raises:
+        InvalidInput: The recipe is of another segmenter.
+    """
+    reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
+    segmenter = load_segmenter(Path(folder))
+    if not set(segmenter.classes) <= set(config.classes) or segmenter.field_px != config.field_px:
+        raise InvalidInput(
+            f"the segmenter draws {', '.join(segmenter.classes)} at {segmenter.field_px} px, the recipe "
+            f"{', '.join(config.classes)} at {config.field_px} px.",
+            code="config.invalid",
+            hint="Give the recipe it was trained by.",
+        )
+    if data is None:
+        data = prepare_masks(
+            config.sets, config.classes, field_px=config.field_px, cache=config.cache, reporter=reporter
+        )
+    rows = np.flatnonzero(data.held_out(config.validation_fraction, seed=config.train.seed))
+    counts: dict[str, list[Counts]] = {c: [] for c in segmenter.classes}
+    groups: dict[str, list[str]] = {c: [] for c in segmenter.classes}
+    with reporter("calibrating") as show:
+        for number, row in enumerate(rows, 1):
+            pixels, target, known = data[row]
+            found = square_probabilities(segmenter, pixels)
+            # Outside the field of view everything is black and nothing is asked.
+            seen = pixels.max(2) > 8
+            for k, name in enumerate(segmenter.classes):
+                place = config.classes.index(name)
+                judged = known[place] & seen
+                if judged.any():
+                    counts[name].append(count_levels(found[k], target[place] >= 0.5, judged))
+                    groups[name].append(data.groups[row])
+            show(number, len(rows), {})
+    report: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    for name, mine in counts.items():
+        fitted = fit_pixels(mine)
+        if fitted is None or len(set(groups[name])) < 2:
+            report[name] = {"reason": "fewer than two held-out patients, or none of them shows it"}
+            continue
+        kept[name] = {"scale": round(fitted.scale, 5), "offset": round(fitted.offset, 5)}
+        report[name] = {
+            **kept[name],
+            "pictures": len(mine),
+            "ece": round(pixel_error(mine), 5),
+            "ece_calibrated": round(pixel_error(mine, fitted), 5),
+            "ece_left_out": round(left_out_error(mine, groups[name]), 5),
+        }
+    path = Path(folder) / "segmenter.json"
+    facts = json.loads(path.read_text("utf-8"))
+    write_json(path, {**{k: v for k, v in facts.items() if k != "calibration"}, "calibration": kept})
+    return report
