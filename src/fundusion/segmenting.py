@@ -173,6 +173,12 @@ def segment_image(
             code="image.shape",
             hint="Give one photograph or one frame; volumes are segmented frame by frame.",
         )
+    if "surfaces" in segmenter.facts:
+        raise InvalidInput(
+            f"{segmenter.name!r} draws the layers of B-scans.",
+            code="config.invalid",
+            hint="Use `fundusion oct-layers`.",
+        )
     if field is None:
         is_photograph = not isinstance(image, Image) or image.modality == "cfp"
         field = find_field_of_view(pixels) if is_photograph else whole_frame(pixels.shape)
@@ -219,17 +225,21 @@ def square_probabilities(
     total = None
     for axes in FLIPS[:flips]:
         turned = images.flip(axes) if axes else images
-        found = torch.sigmoid(answer(turned)) if tiles is None else _tiled(answer, turned, tiles)
+        found = (
+            torch.sigmoid(answer(turned))
+            if tiles is None
+            else _tiled(answer, turned, tiles, getattr(segmenter.model, "stride", 32))
+        )
         found = found.flip(axes) if axes else found
         total = found if total is None else total + found
     return (total / flips)[0].cpu().numpy()
 
 
-def _tiled(answer: Answer, images: torch.Tensor, tiles: Tiles) -> torch.Tensor:
+def _tiled(answer: Answer, images: torch.Tensor, tiles: Tiles, stride: int) -> torch.Tensor:
     """Return probabilities of parts, blended by weights that fall to nothing where a part's cut border is near."""
     height, width = images.shape[2:]
     # Parts begin at multiples of the coarsest stride, so that pooling meets the same pixels as in the whole.
-    padded = pad_to_stride(images, 32)
+    padded = pad_to_stride(images, stride)
     rows, columns = (_starts(n, tiles) for n in padded.shape[2:])
     total = weight = None
     for row in rows:

@@ -111,15 +111,19 @@ def train_segmenter(
       fundusion segment photographs --model runs/vessels --out masks
     """
     try:
-        from ..train.promptable import PromptedConfig, read_any_recipe, train_prompted
+        from ..train.oct_layers import LayersConfig, train_layers
+        from ..train.promptable import PromptedConfig, train_prompted
+        from ..train.recipes import read_any_recipe
         from ..train.segment_calibration import calibrate_segmenter
         from ..train.segmentation import train_segmenter as run
 
         config = read_any_recipe(recipe, data)
+        if isinstance(config, PromptedConfig | LayersConfig) and calibrate:
+            _no_calibration(config.model)
         if isinstance(config, PromptedConfig):
-            if calibrate:
-                _no_calibration(config.model)
             result = train_prompted(out, config=config, allow_changes=allow_changes, reporter=progress)
+        elif isinstance(config, LayersConfig):
+            result = train_layers(out, config=config, allow_changes=allow_changes, reporter=progress)
         else:
             if not calibrate:
                 result = run(out, config=config, allow_changes=allow_changes, reporter=progress)

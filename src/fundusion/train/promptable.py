@@ -6,7 +6,6 @@ Source: Hu et al. 2022, arXiv:2106.09685 (adapters); Ma et al. 2024, doi:10.1038
 from __future__ import annotations
 
 import copy
-import tomllib
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,11 @@ from ..core.registry import models, objectives
 from ..layers.lora import add_lora, merge_lora
 from ..layers.prompting import boxes_from_truth
 from ..layers.weights import digest, save_state
-from ..prompting import is_promptable
 from .config import FitConfig
 from .loop import RunResult, fit
 from .mask_data import prepare_masks
 from .run import Reporter
-from .segmentation import Patches, SegmentConfig, SegmentRun, SegmentStep, read_recipe
+from .segmentation import Patches, SegmentConfig, SegmentRun, SegmentStep
 from .steps import generators_of
 
 WEIGHTS, FACTS = "prompted.safetensors", "prompted.json"
@@ -207,22 +205,3 @@ def train_prompted(
     with torch.random.fork_rng(devices=[]):
         run = prepare_prompted(out, config, reporter)
         return fit(run, allow_changes=allow_changes, reporter=reporter)
-
-
-def read_any_recipe(path: str | Path, data: str | Path | None = None) -> SegmentConfig:
-    """Return the configuration in a TOML file: of adapters where its model takes prompts, else of a segmenter.
-
-    Args:
-        path: Of the file.
-        data: Folder that the roots of the sets are relative to; the folder of the file when None.
-
-    Raises:
-        InvalidInput: `config.not_found`, `config.invalid` with the key and what is wrong.
-    """
-    file = Path(path)
-    try:
-        model = str(tomllib.loads(file.read_text("utf-8")).get("model", "")) if file.is_file() else ""
-    except (ValueError, OSError):
-        # `read_recipe` says what is wrong with the file.
-        model = ""
-    return read_recipe(file, data, kind=PromptedConfig if is_promptable(model) else SegmentConfig)

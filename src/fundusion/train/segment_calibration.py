@@ -134,14 +134,18 @@ def calibrate_segmenter(
         if fitted is None or len(set(groups[name])) < 2:
             report[name] = {"reason": "fewer than two held-out patients, or none of them shows it"}
             continue
-        kept[name] = {"scale": round(fitted.scale, 5), "offset": round(fitted.offset, 5)}
+        made = {"scale": round(fitted.scale, 5), "offset": round(fitted.offset, 5)}
         report[name] = {
-            **kept[name],
+            **made,
             "pictures": len(mine),
             "ece": round(pixel_error(mine), 5),
             "ece_calibrated": round(pixel_error(mine, fitted), 5),
             "ece_left_out": round(left_out_error(mine, groups[name]), 5),
         }
+        if report[name]["ece_left_out"] < report[name]["ece"]:
+            kept[name] = made
+        else:
+            report[name]["reason"] = "patients it was not fitted on are no better for it"
     path = Path(folder) / "segmenter.json"
     facts = json.loads(path.read_text("utf-8"))
     write_json(path, {**{k: v for k, v in facts.items() if k != "calibration"}, "calibration": kept})

@@ -1,0 +1,182 @@
+"""Layers and fluid of B-scans: a network says for every surface which pixels lie below it, and the surface is where they begin.
+
+Source: surfaces by sums over columns He et al. 2021, doi:10.1016/j.media.2020.101856, in a simpler form: the mean of "not yet below" over a
+column is the row of the surface to a part of a pixel, and surfaces cannot cross once they are put in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .biomarkers.oct_layers import SURFACES, LayerScan
+from .core.errors import InvalidInput
+from .core.study import Image
+from .core.vocabulary import Laterality
+from .segmenting import Precision, Segmenter, square_probabilities
+
+#: A column is left out where surfaces had to be moved by more than this share of the height to be in order.
+_CROSSING = 0.01
+#: A column is left out where the place of a surface is spread over more than this share of the height.
+_SPREAD = 0.04
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Surfaces and fluid of one B-scan or of a volume.
+
+    Args:
+        surfaces: Name to row `(D, W)` in the scan's own pixels; NaN in columns that were not found.
+        fluid: Probability `(D, H, W)` float32.
+        threshold: Of the probability of fluid.
+        lost: Share of columns that were not found.
+        provenance: Segmenter, digest, number of mirror images.
+    """
+
+    surfaces: Mapping[str, Floats]
+    fluid: npt.NDArray[np.float32]
+    threshold: float
+    lost: float
+    provenance: Mapping[str, Any]
+
+
+def find_layers(
+    segmenter: Segmenter, image: Image | npt.NDArray[np.uint8], *, flips: int = 1, precision: Precision = "auto"
+) -> Layers:
+    """Return the surfaces of a B-scan `(H, W, 1 or 3)` or of every one of a volume `(D, H, W)`.
+
+    Args:
+        segmenter: Trained by a recipe with `drawn_scans`, from `load_segmenter`.
+        image: A scan, or its pixels in 8 bits.
+        flips: 1, or 2 to average with the scan mirrored left to right.
+        precision: As of `segment_image`.
+
+    Raises:
+        InvalidInput: Another segmenter, another number of flips, or pixels that are no scan.
+    """
+    names = tuple(segmenter.facts.get("surfaces", ()))
+    if not names:
+        raise InvalidInput(
+            f"{segmenter.name!r} does not draw layers.", code="config.invalid", hint="Train recipes/oct_layers.toml."
+        )
+    if flips not in (1, 2):
+        raise InvalidInput(f"flips of a B-scan are 1 or 2, got {flips}.", code="config.invalid")
+    scans = _scans(image)
+    rows: dict[str, list[Floats]] = {n: [] for n in names}
+    fluid, lost = [], []
+    for scan in scans:
+        found, wet, bad = _one(segmenter, scan, flips, precision)
+        for name, row in zip(names, found, strict=True):
+            rows[name].append(np.where(bad, np.nan, row))
+        fluid.append(wet)
+        lost.append(bad.mean())
+    return Layers(
+        surfaces={n: np.stack(v) for n, v in rows.items()},
+        fluid=np.stack(fluid),
+        threshold=float(segmenter.thresholds.get("fluid", 0.5)),
+        lost=float(np.mean(lost)),
+        provenance={
+            "segmenter": segmenter.name,
+            "sha256": segmenter.sha256,
+            "flips": flips,
+            "terms": segmenter.facts.get("terms", ""),
+        },
+    )
+
+
+def layer_scan(
+    layers: Layers, image: Image, *, laterality: Laterality | None = None, fovea: tuple[float, float] | None = None
+) -> LayerScan:
+    """Return what `biomarkers.oct_layers.measure_layers` takes, with the spacing the file states and nothing it does not.
+
+    Args:
+        layers: Of `find_layers`.
+        image: The scan.
+        laterality: None takes that of the file.
+        fovea: (B-scan, column); None takes the thinnest place of the middle of a volume, and nothing for a single scan.
+    """
+    stated = image.spacing_um
+    volume = image.is_volume
+    spacing: tuple[float | None, float | None, float | None] = (None, None, None)
+    if stated is not None and len(stated) == (3 if volume else 2):
+        spacing = (stated[0], stated[1], stated[2]) if volume else (None, stated[0], stated[1])
+    return LayerScan(
+        surfaces=layers.surfaces,
+        fluid=layers.fluid >= layers.threshold,
+        spacing_um=spacing,
+        laterality=laterality or image.laterality,
+        fovea=fovea if fovea is not None else _pit(layers) if volume else None,
+    )
+
+
+def _pit(layers: Layers) -> tuple[float, float] | None:
+    """Return (B-scan, column) of the thinnest inner retina in the middle third of a volume; None where it is not thin enough to be a pit."""
+    inner = layers.surfaces["inl_opl"] - layers.surfaces["ilm"]
+    depth, width = inner.shape
+    if depth < 3 or np.isfinite(inner).mean() < 0.5:
+        return None
+    filled = np.where(np.isfinite(inner), inner, np.nanmedian(inner)).astype(np.float32)
+    smooth = cv2.GaussianBlur(filled, (0, 0), sigmaX=max(width / 100, 1.0), sigmaY=0.8)
+    top, left = depth // 3, width // 3
+    middle = smooth[top : depth - top, left : width - left]
+    row, column = np.unravel_index(int(np.argmin(middle)), middle.shape)
+    if middle[row, column] > 0.5 * float(np.median(smooth)):
+        return None
+    return float(row + top), float(column + left)
+
+
+def _scans(image: Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
+    if pixels.ndim == 3 and pixels.shape[2] in (1, 3) and not (isinstance(image, Image) and image.is_volume):
+        pixels = pixels[..., 0][None] if pixels.shape[2] == 1 else pixels.mean(2).round().astype(np.uint8)[None]
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 257).astype(np.uint8)
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or min(pixels.shape[1:]) < 32:
+        raise InvalidInput(
+            f"expected a B-scan (H, W, 1) or a volume (D, H, W) of 8 bits, at least 32 px wide and high, got {pixels.dtype} {pixels.shape}.",
+            code="image.shape",
+        )
+    return pixels
+
+
+def _one(
+    segmenter: Segmenter, scan: npt.NDArray[np.uint8], flips: int, precision: Precision
+) -> tuple[Floats, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return surfaces `(K, W)` in order, probability of fluid `(H, W)`, and the columns that were not found."""
+    height, width = scan.shape
+    side = segmenter.field_px
+    shrinks = side < max(height, width)
+    square = cv2.resize(scan, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # Mirrored up and down a retina is none, so only the first two of the mirror images are used.
+    found = square_probabilities(segmenter, np.repeat(square[..., None], 3, 2), flips=flips, precision=precision)
+    names = segmenter.classes
+    below = np.stack([found[names.index(n)] for n in segmenter.facts["surfaces"]]).astype(np.float64)
+    place = (1 - below).sum(1)
+    spread = (below * (1 - below)).sum(1)
+    ordered = np.maximum.accumulate(place, 0)
+    wrong = (np.abs(ordered - place) > _CROSSING * side).any(0) | (spread > _SPREAD * side).any(0)
+    # A surface that leaves the scan was not seen.
+    wrong |= (place[0] < 1.0) | (place[-1] > side - 1.0)
+    # Edges of pixels, not their middles, keep their place when the scan is scaled.
+    across = (np.arange(width) + 0.5) * side / width - 0.5
+    rows = np.stack([np.interp(across, np.arange(side), p) for p in ordered]) * height / side - 0.5
+    bad = np.interp(across, np.arange(side), wrong.astype(np.float64)) > 0.5
+    wet = cv2.resize(found[names.index("fluid")], (width, height), interpolation=cv2.INTER_LINEAR)
+    wet = np.where(_between(rows, height), wet, np.float32(0)).astype(np.float32)
+    return rows, wet, bad
+
+
+def _between(rows: Floats, height: int) -> npt.NDArray[np.bool_]:
+    """Return the pixels between the innermost and the outermost surface: fluid elsewhere is no retinal fluid."""
+    place = np.arange(height)[:, None]
+    return (place >= rows[0]) & (place <= rows[-1])
+
+
+__all__ = ["SURFACES", "Layers", "find_layers", "layer_scan"]
