@@ -126,10 +126,12 @@ def _pit(layers: Layers) -> tuple[float, float] | None:
     smooth = cv2.GaussianBlur(filled, (0, 0), sigmaX=max(width / 100, 1.0), sigmaY=0.8)
     top, left = depth // 3, width // 3
     middle = smooth[top : depth - top, left : width - left]
-    row, column = np.unravel_index(int(np.argmin(middle)), middle.shape)
-    if middle[row, column] > 0.5 * float(np.median(smooth)):
+    usual, least = float(np.median(smooth)), float(middle.min())
+    if least > 0.5 * usual:
         return None
-    return float(row + top), float(column + left)
+    # The middle of the pit, not its first thinnest column: a wide pit has many.
+    rows, columns = np.nonzero(middle <= least + 0.1 * (usual - least))
+    return float(rows.mean() + top), float(columns.mean() + left)
 
 
 def _scans(image: Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
