@@ -63,7 +63,7 @@ def test_the_same_eyes_are_drawn_again_and_sets_are_refused():
     assert drawn_scans(config.model_copy(update={"drawn_seed": 1}), quiet).digest != drawn_scans(config, quiet).digest
     with pytest.raises(ValueError, match="no sets"):
         LayersConfig(classes=("vessel",))
-    with pytest.raises(InvalidInput, match="classes|not trained on masks"):
+    with pytest.raises(InvalidInput, match=r"classes|not trained on masks"):
         train_layers("unused", config=config.model_copy(update={"model": "sam.test", "options": {}}), reporter=quiet)
 
 
