@@ -269,7 +269,10 @@ def _lesion(key: str) -> Callable[[StudyRecord], npt.NDArray[np.bool_] | None]:
 
 _TRUTHS: dict[str, dict[str, Any]] = {
     "vessels": {"vessel": (tuple(PUBLISHED), _file("vessels"))},
-    "disc_cup": {"disc": (("drishti_gs",), _file("disc", 128)), "cup": (("drishti_gs",), _file("cup", 128))},
+    "disc_cup": {
+        "disc": (("drishti_gs", "idrid.segmentation"), _file("disc", 128)),
+        "cup": (("drishti_gs",), _file("cup", 128)),
+    },
     "lesions": {c: (("idrid.segmentation",), _lesion(c)) for c in ("MA", "HE", "EX", "SE")},
 }
 

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from fundusion.core.errors import InvalidInput
-from fundusion.decision.pixel_calibration import PixelCalibration, count_levels
+from fundusion.decision.pixel_calibration import LEVELS, PixelCalibration, count_levels
 from fundusion.segmenting import load_segmenter, segment_image
 from fundusion.train.config import FitConfig
 from fundusion.train.mask_data import MaskSet
-from fundusion.train.segment_calibration import calibrate_segmenter, left_out_error, pixel_error
+from fundusion.train.segment_calibration import (
+    calibrate_segmenter,
+    left_out_counts,
+    left_out_error,
+    no_better_for,
+    pixel_error,
+)
 from fundusion.train.segmentation import SegmentConfig, train_segmenter
 
 
@@ -85,4 +91,18 @@ def test_errors_of_calibration():
     # A patient unlike the others is not helped by them.
     odd = [*counts[:5], counts[5][::-1]]
     assert left_out_error(odd, groups) > left_out_error(counts, groups) + 0.02
+    assert sum(c.sum() for c in left_out_counts(counts, groups)) == sum(c.sum() for c in counts)
+    # Two sets that draw by different rules: the one that was right already is worse for a scale fitted on both.
+    sure = np.stack([counts[0][0], counts[0][1]])
+    right_already = [_resampled(sure, generator) for _ in range(2)]
+    names = ["a/1", "a/2", "a/3", "a/4", "a/5", "a/6"]
+    assert no_better_for(counts, names) == []
+    assert no_better_for([*counts, *right_already], [*names, "b/1", "b/2"]) == ["b"]
     assert np.isnan(pixel_error([np.zeros_like(counts[0])]))
+
+
+def _resampled(counts, generator):
+    """Return as many pixels at the same levels, inside the structure as often as the level says."""
+    total = counts.sum(0)
+    inside = generator.binomial(total, 1 / (1 + np.exp(-LEVELS)))
+    return np.stack([total - inside, inside])

@@ -57,18 +57,42 @@ def pixel_error(
     return found if isinstance(found, float) else float("nan")
 
 
-def left_out_error(counts: Sequence[Counts], groups: Sequence[str], *, undecided: bool = False) -> float:
-    """Return the calibration error over all pixels when every patient is calibrated without being fitted on.
+def left_out_counts(counts: Sequence[Counts], groups: Sequence[str], *, undecided: bool = False) -> list[Counts]:
+    """Return the pixels of every picture at the levels that a calibration fitted on all other patients moves them to.
 
-    Pixels are counted again at the level that the calibration fitted on the others moves them to.
+    Args:
+        counts: Per picture, of `count_levels`.
+        groups: Patient of each.
+        undecided: Only pixels whose probability was 0.05 to 0.95 before.
     """
+    fitted = {g: fit_pixels([c for c, h in zip(counts, groups, strict=True) if h != g]) for g in set(groups)}
     moved: list[Counts] = []
-    for one in sorted(set(groups)):
-        fitted = fit_pixels([c for c, g in zip(counts, groups, strict=True) if g != one])
-        for c in (c for c, g in zip(counts, groups, strict=True) if g == one):
-            c = np.where(np.abs(LEVELS) <= np.log(19.0), c, 0) if undecided else c
-            moved.append(c if fitted is None else _moved(c, fitted))
-    return pixel_error(moved)
+    for one, group in zip(counts, groups, strict=True):
+        kept = np.where(np.abs(LEVELS) <= np.log(19.0), one, 0) if undecided else one
+        by = fitted[group]
+        moved.append(kept if by is None else _moved(kept, by))
+    return moved
+
+
+def left_out_error(counts: Sequence[Counts], groups: Sequence[str], *, undecided: bool = False) -> float:
+    """Return the calibration error over all pixels when every patient is calibrated without being fitted on."""
+    return pixel_error(left_out_counts(counts, groups, undecided=undecided))
+
+
+def no_better_for(counts: Sequence[Counts], groups: Sequence[str]) -> list[str]:
+    """Return the public sets whose patients are no better for a calibration fitted on all others: sets are not drawn by one rule.
+
+    Args:
+        counts: Per picture, of `count_levels`.
+        groups: Set and patient of each, "drive/21".
+    """
+    moved = left_out_counts(counts, groups)
+    worse = []
+    for name in sorted({g.partition("/")[0] for g in groups}):
+        mine = [i for i, g in enumerate(groups) if g.partition("/")[0] == name]
+        if pixel_error([moved[i] for i in mine]) >= pixel_error([counts[i] for i in mine]):
+            worse.append(name)
+    return worse
 
 
 def _moved(counts: Counts, by: PixelCalibration) -> Counts:
@@ -142,10 +166,11 @@ def calibrate_segmenter(
             "ece_calibrated": round(pixel_error(mine, fitted), 5),
             "ece_left_out": round(left_out_error(mine, groups[name]), 5),
         }
-        if report[name]["ece_left_out"] < report[name]["ece"]:
-            kept[name] = made
+        worse = no_better_for(mine, groups[name])
+        if worse:
+            report[name]["reason"] = f"patients of {', '.join(worse)} that it was not fitted on are no better for it"
         else:
-            report[name]["reason"] = "patients it was not fitted on are no better for it"
+            kept[name] = made
     path = Path(folder) / "segmenter.json"
     facts = json.loads(path.read_text("utf-8"))
     write_json(path, {**{k: v for k, v in facts.items() if k != "calibration"}, "calibration": kept})
