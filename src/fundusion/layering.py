@@ -1,7 +1,7 @@
 """Layers and fluid of B-scans: a network says for every surface which pixels lie below it, and the surface is where they begin.
 
 Source: surfaces by sums over columns He et al. 2021, doi:10.1016/j.media.2020.101856, in a simpler form: the mean of "not yet below" over a
-column is the row of the surface to a part of a pixel, and surfaces cannot cross once they are put in order.
+column, near the surface, is its row to a part of a pixel, and surfaces cannot cross once they are put in order.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from .segmenting import Precision, Segmenter, square_probabilities
 _CROSSING = 0.01
 #: A column is left out where the place of a surface is spread over more than this share of the height.
 _SPREAD = 0.04
+#: Rows of a surface's column that are summed, to both sides, share of the height.
+_NEAR = 0.03
 
 Floats = npt.NDArray[np.float64]
 
@@ -160,8 +162,10 @@ def _one(
     found = square_probabilities(segmenter, np.repeat(square[..., None], 3, 2), flips=flips, precision=precision)
     names = segmenter.classes
     below = np.stack([found[names.index(n)] for n in segmenter.facts["surfaces"]]).astype(np.float64)
-    place = (1 - below).sum(1)
+    place = _places(below, max(4, round(_NEAR * side)))
     spread = (below * (1 - below)).sum(1)
+    offsets = segmenter.facts.get("offsets", {})
+    place -= np.array([offsets.get(n, 0.0) for n in segmenter.facts["surfaces"]])[:, None] * side
     ordered = np.maximum.accumulate(place, 0)
     wrong = (np.abs(ordered - place) > _CROSSING * side).any(0) | (spread > _SPREAD * side).any(0)
     # A surface that leaves the scan was not seen.
@@ -173,6 +177,25 @@ def _one(
     wet = cv2.resize(found[names.index("fluid")], (width, height), interpolation=cv2.INTER_LINEAR)
     wet = np.where(_between(rows, height), wet, np.float32(0)).astype(np.float32)
     return rows, wet, bad
+
+
+def _places(below: Floats, near: int) -> Floats:
+    """Return the row of every surface `(K, W)` in edges of pixels, from the probability that a pixel lies below it `(K, H, W)`.
+
+    Only rows near the place where half of the probability is passed are summed: a network is never quite sure of all the others,
+    and there are so many of them that they would move a surface by pixels.
+
+    Example:
+        >>> column = np.array([0.02, 0.02, 0.02, 0.02, 0.25, 0.99, 0.99, 0.99])
+        >>> _places(column[None, :, None], 1).round(2).tolist()
+        [[4.76]]
+    """
+    height = below.shape[1]
+    rough = (below < 0.5).sum(1)
+    rows = np.arange(height)[None, :, None]
+    first, last = np.clip(rough - near, 0, height), np.clip(rough + near, 0, height)
+    inside = (rows >= first[:, None]) & (rows < last[:, None])
+    return np.asarray(first + np.where(inside, 1 - below, 0).sum(1), np.float64)
 
 
 def _between(rows: Floats, height: int) -> npt.NDArray[np.bool_]:

@@ -94,10 +94,12 @@ def test_errors_of_calibration():
     assert sum(c.sum() for c in left_out_counts(counts, groups)) == sum(c.sum() for c in counts)
     # Two sets that draw by different rules: the one that was right already is worse for a scale fitted on both.
     sure = np.stack([counts[0][0], counts[0][1]])
-    right_already = [_resampled(sure, generator) for _ in range(2)]
+    right_already = [_resampled(sure, generator) for _ in range(3)]
     names = ["a/1", "a/2", "a/3", "a/4", "a/5", "a/6"]
     assert no_better_for(counts, names) == []
-    assert no_better_for([*counts, *right_already], [*names, "b/1", "b/2"]) == ["b"]
+    assert no_better_for([*counts, *right_already], [*names, "b/1", "b/2", "b/3"]) == ["b"]
+    # Two patients are too few to judge by.
+    assert no_better_for([*counts, *right_already[:2]], [*names, "b/1", "b/2"]) == []
     assert np.isnan(pixel_error([np.zeros_like(counts[0])]))
 
 

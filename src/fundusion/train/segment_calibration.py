@@ -51,9 +51,10 @@ def pixel_error(
     whole = np.sum(counts, 0)
     kept = np.abs(LEVELS) <= np.log(19.0) if undecided else np.ones(len(LEVELS), np.bool_)
     p = sigmoid(LEVELS) if calibration is None else calibration(sigmoid(LEVELS)).astype(np.float64)
-    found = expected_calibration_error(
-        np.repeat([0.0, 1.0], int(kept.sum())), np.tile(p[kept], 2), bins=bins, weight=whole[:, kept].ravel()
-    )
+    # One entry per level: pixels of one probability must not be told apart by their truth.
+    total = whole.sum(0)[kept]
+    share = whole[1][kept] / np.maximum(total, 1)
+    found = expected_calibration_error(share, p[kept], bins=bins, weight=total)
     return found if isinstance(found, float) else float("nan")
 
 
@@ -82,6 +83,8 @@ def left_out_error(counts: Sequence[Counts], groups: Sequence[str], *, undecided
 def no_better_for(counts: Sequence[Counts], groups: Sequence[str]) -> list[str]:
     """Return the public sets whose patients are no better for a calibration fitted on all others: sets are not drawn by one rule.
 
+    A set with fewer than three patients is too small to judge by.
+
     Args:
         counts: Per picture, of `count_levels`.
         groups: Set and patient of each, "drive/21".
@@ -90,6 +93,8 @@ def no_better_for(counts: Sequence[Counts], groups: Sequence[str]) -> list[str]:
     worse = []
     for name in sorted({g.partition("/")[0] for g in groups}):
         mine = [i for i, g in enumerate(groups) if g.partition("/")[0] == name]
+        if len({groups[i] for i in mine}) < 3:
+            continue
         if pixel_error([moved[i] for i in mine]) >= pixel_error([counts[i] for i in mine]):
             worse.append(name)
     return worse
