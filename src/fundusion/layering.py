@@ -6,7 +6,7 @@ column, near the surface, is its row to a part of a pixel, and surfaces cannot c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,7 +176,26 @@ def _one(
     bad = np.interp(across, np.arange(side), wrong.astype(np.float64)) > 0.5
     wet = cv2.resize(found[names.index("fluid")], (width, height), interpolation=cv2.INTER_LINEAR)
     wet = np.where(_between(rows, height), wet, np.float32(0)).astype(np.float32)
-    return rows, wet, bad
+    return _without_drowned(rows, segmenter.facts["surfaces"], wet >= segmenter.thresholds["fluid"]), wet, bad
+
+
+def _without_drowned(rows: Floats, names: Sequence[str], wet: npt.NDArray[np.bool_]) -> Floats:
+    """Return surfaces in which the ellipsoid zone is not found where it would lie within fluid: fluid lies under it or, as cysts, above it.
+
+    Example:
+        >>> wet = np.zeros((9, 2), bool)
+        >>> wet[3:8, 1] = True
+        >>> _without_drowned(np.array([[5.0, 5.0]]), ["ellipsoid"], wet).tolist()
+        [[5.0, nan]]
+    """
+    found = rows.copy()
+    height = wet.shape[0]
+    columns = np.arange(wet.shape[1])
+    for k in (k for k, n in enumerate(names) if n == "ellipsoid"):
+        # Two pixels to each side: a surface that only touches fluid is where it should be.
+        above, below = (np.clip(np.rint(rows[k]) + d, 0, height - 1).astype(np.int64) for d in (-2, 2))
+        found[k, wet[above, columns] & wet[below, columns]] = np.nan
+    return found
 
 
 def _places(below: Floats, near: int) -> Floats:
