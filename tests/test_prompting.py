@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fundusion.core.errors import InvalidInput
+from fundusion.core.errors import InvalidInput, UnknownName
 from fundusion.core.registry import models
-from fundusion.prompting import box_prompts, refine_masks
+from fundusion.prompting import Prompted, box_prompts, is_promptable, load_models, refine_masks
 from fundusion.segmenting import Masks, whole_frame
 
 SHAPE = (80, 100)
@@ -102,3 +102,43 @@ def test_a_picture_of_another_size_is_refused():
         refine_masks(Filler(), PIXELS[:-1], given(disc=disc()))
     with pytest.raises(InvalidInput, match="8 bits"):
         refine_masks(Filler(), PIXELS[..., 0], given(disc=disc()))
+
+
+def test_own_segmenters_and_the_promptable_one_are_told_apart():
+    own, prompted = load_models("disc_cup,sam.test", prompts="auto")
+    assert [s.name for s in own] == ["disc_cup"]
+    assert prompted.name == "sam.test"
+    assert prompted.structures(["vessel", "artery", "vein", "disc", "EX"]) == ("disc", "EX")
+    own, prompted = load_models("medsegx.test", prompts="auto")
+    assert "vessels" not in [s.name for s in own]
+    assert "disc_cup" in [s.name for s in own]
+    # MedSegX has no task for exudates.
+    assert prompted.structures(["disc", "cup", "EX"]) == ("disc", "cup")
+    assert load_models("disc_cup")[1] is None
+    assert not is_promptable("samples")
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        ("sam.test", {}),
+        ("vessels", {"prompts": "auto"}),
+        ("vessels", {"weights": "x"}),
+        ("sam.test,medsam.test", {"prompts": "auto"}),
+        ("sam.test", {"prompts": "truth"}),
+        ("sam.test", {"prompts": "auto", "base": "x"}),
+    ],
+)
+def test_prompts_without_a_model_and_a_model_without_prompts_are_refused(names, options):
+    with pytest.raises(InvalidInput):
+        load_models(names, **options)
+    with pytest.raises(UnknownName):
+        load_models("sam.nothing", prompts="auto")
+
+
+def test_a_model_for_all_structures_serves_those_without_one_of_their_own():
+    everyone = Filler()
+    refined = refine_masks({"*": everyone}, PIXELS, given(disc=disc()), structures=["disc"])
+    assert everyone.seen
+    assert refined.masks.masks["disc"].any()
+    assert Prompted(name="x", models={"disc": everyone}).structures(["cup", "disc"]) == ("disc",)

@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from fundusion import segmenting
 from fundusion.core.errors import IncompatibleWeights, InvalidInput, UnknownName
 from fundusion.core.registry import models
 from fundusion.core.study import Image
 from fundusion.layers.weights import digest, save_state
-from fundusion.segmenting import largest_region, load_segmenter, segment_image, square_probabilities, whole_frame
+from fundusion.segmenting import (
+    Tiles,
+    largest_region,
+    load_segmenter,
+    segment_image,
+    square_probabilities,
+    whole_frame,
+)
 
 
 class Bright(torch.nn.Module):
@@ -80,12 +88,58 @@ def test_mirror_images_make_the_answer_mirror_with_the_picture(segmenter):
     assert not np.allclose(whole, single)
 
 
-def test_low_precision_gives_nearly_the_same(segmenter):
+@pytest.mark.parametrize(("precision", "most"), [("auto", 0.005), ("bf16", 0.05)])
+def test_other_precisions_give_nearly_the_same(segmenter, precision, most):
     square = photograph()[:128, :128]
     exact = square_probabilities(segmenter, square, precision="fp32")
-    assert np.abs(square_probabilities(segmenter, square, precision="bf16") - exact).max() < 0.02
+    assert np.abs(square_probabilities(segmenter, square, precision=precision) - exact).max() < most
     with pytest.raises(InvalidInput, match="precision"):
         square_probabilities(segmenter, square, precision="int3")
+
+
+def test_the_faster_way_is_used_only_where_it_passes_its_check(segmenter, monkeypatch):
+    assert segment_image(segmenter, photograph()).provenance["precision"] in ("fp16 fused", "fp32 fused")
+    monkeypatch.setattr(segmenting, "agrees_with", lambda *a: False)
+    segmenter._routes.clear()
+    found = segment_image(segmenter, photograph())
+    assert found.provenance["precision"] == "fp32"
+    assert segment_image(segmenter, photograph(), precision="bf16").provenance["precision"] == "bf16"
+    with pytest.raises(InvalidInput, match="float16 on this machine"):
+        segment_image(segmenter, photograph(), precision="fp16")
+    monkeypatch.undo()
+    # Another network under the same name is checked anew.
+    object.__setattr__(segmenter, "model", Bright())
+    assert segment_image(segmenter, photograph()).provenance["precision"] == "fp32"
+
+
+def test_a_processor_without_float16_takes_float32(segmenter, monkeypatch):
+    monkeypatch.setattr(segmenting, "computes_in_float16", lambda: False)
+    assert segment_image(segmenter, photograph()).provenance["precision"] == "fp32 fused"
+
+
+def test_parts_give_what_the_whole_gives(segmenter):
+    generator = np.random.default_rng(0)
+    square = np.repeat(np.repeat(generator.integers(0, 255, (40, 40, 3)), 8, 0), 8, 1).astype(np.uint8)
+    for side in (320, 300):
+        cut = np.ascontiguousarray(square[:side, :side])
+        whole = square_probabilities(segmenter, cut, flips=1, precision="fp32")
+        parts = square_probabilities(segmenter, cut, flips=1, precision="fp32", tiles=Tiles(size_px=128, overlap_px=64))
+        assert parts.shape == whole.shape
+        assert whole.std() > 0.005
+        # Three levels see 16 px around a pixel, which is half of the overlap less its ramp: nothing is lost.
+        assert np.abs(parts - whole).max() < 1e-5
+    small = square_probabilities(segmenter, cut[:96, :96], flips=1, precision="fp32", tiles=Tiles())
+    np.testing.assert_allclose(
+        small, square_probabilities(segmenter, cut[:96, :96], flips=1, precision="fp32"), atol=1e-6
+    )
+    tiled = segment_image(segmenter, photograph(), flips=4, tiles=Tiles(size_px=64, overlap_px=32))
+    assert tiled.masks["disc"].shape == (150, 170)
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(100, 32), (32, 32), (128, 0), (128, 96), (128, 40)])
+def test_impossible_tiles_are_refused(size, overlap):
+    with pytest.raises(InvalidInput, match="not possible"):
+        Tiles(size_px=size, overlap_px=overlap)
 
 
 def test_wrong_pictures_and_options_are_refused(segmenter):

@@ -5,6 +5,7 @@
 Vessels: Dice inside the field of view at one threshold for all sets; beside it the second observer and, where their weights lie
 in ../shared/weights, the published LW-Net. Disc and cup: Dice and the error of the vertical cup-to-disc ratio. Arteries and veins:
 accuracy on vessel pixels. Lesions: area under the precision-recall curve. Intervals are 95 % from a bootstrap over patients.
+Beside each the expected calibration error of its pixels, as they are and calibrated.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from fundusion.core.errors import UnknownName
 from fundusion.core.registry import datasets, models
 from fundusion.core.study import StudyRecord
 from fundusion.datasets._splits import position_of
+from fundusion.decision.pixel_calibration import count_levels
 from fundusion.readers import read_study
 from fundusion.readers.mask import read_artery_vein, read_mask
 from fundusion.segmenting import Masks, Segmenter, largest_region, load_segmenter, segment_image
 from fundusion.shipped import resolve_segmenter
+from fundusion.train.segment_calibration import left_out_error, pixel_error
 from fundusion.transforms.field_of_view import FieldOfView, find_field_of_view
 
 ROOTS = {"drive": "drive", "chase_db1": "chase_db1", "stare": "stare", "hrf": "hrf",
@@ -129,7 +132,7 @@ def best_threshold(segmenter: Segmenter, data: Path) -> float:
         records = [r for r in datasets.create(name, root=data / ROOTS[name]) if r.study_id not in outside][:4]
         for record in records:
             image = read_study(record).images["cfp"][0]
-            found = segment_image(segmenter, image)
+            found = segment_image(segmenter, image, calibrated=False)
             truth = read_mask(record.masks["vessels"][0]) > 0
             inside = visible(record, found.field, truth.shape)
             values = found.probabilities["vessel"]
@@ -146,7 +149,7 @@ def best_cup_threshold(segmenter: Segmenter, data: Path) -> float:
     grid = (0.3, 0.4, 0.5, 0.6, 0.7)
     errors = []
     for record in records:
-        found = segment_image(segmenter, read_study(record).images["cfp"][0])
+        found = segment_image(segmenter, read_study(record).images["cfp"][0], calibrated=False)
         disc = height(found.masks["disc"])
         cups = [height(largest_region(found.probabilities["cup"] >= t)) for t in grid]
         if disc:
@@ -220,6 +223,60 @@ def lesions(segmenter: Segmenter, data: Path) -> dict[str, Any]:
     return rows
 
 
+def reliability(segmenter: Segmenter, kind: str, data: Path) -> dict[str, Any]:
+    """Return the calibration error of pixels inside the field of view of held-out pictures, in their own size.
+
+    The calibration that is stored was fitted on the same patients; `left_out` calibrates every patient by the others. `undecided` counts only
+    pixels with a probability of 0.05 to 0.95, because clear background hides the rest.
+    """
+    rows: dict[str, Any] = {}
+    for name, (sets, truth_of) in _TRUTHS[kind].items():
+        if name not in segmenter.classes:
+            continue
+        counts, groups = [], []
+        for source in sets:
+            for record in held_out(source, data):
+                truth = truth_of(record)
+                if truth is None:
+                    continue
+                found = segment_image(segmenter, read_study(record).images["cfp"][0], calibrated=False)
+                inside = visible(record, found.field, truth.shape)
+                counts.append(count_levels(found.probabilities[name], truth, inside))
+                groups.append(f"{source}/{record.group}")
+        stored = segmenter.calibration.get(name)
+        rows[name] = {
+            "pictures": len(counts),
+            "as_is": [round(pixel_error(counts, undecided=u), 4) for u in (False, True)],
+            "stored": None
+            if stored is None
+            else [round(pixel_error(counts, stored, undecided=u), 4) for u in (False, True)],
+            "left_out": [round(left_out_error(counts, groups, undecided=u), 4) for u in (False, True)],
+        }
+    return rows
+
+
+def _file(key: str, level: int = 1) -> Callable[[StudyRecord], npt.NDArray[np.bool_] | None]:
+    return lambda r: read_mask(r.masks[key][0]) >= level if key in r.masks else None
+
+
+def _lesion(key: str) -> Callable[[StudyRecord], npt.NDArray[np.bool_] | None]:
+    def truth(record: StudyRecord) -> npt.NDArray[np.bool_]:
+        shape = read_study(record).images["cfp"][0].pixels.shape[:2]
+        return np.logical_or.reduce([np.zeros(shape, bool), *(read_mask(f) > 0 for f in record.masks.get(key, ()))])
+
+    return truth
+
+
+_TRUTHS: dict[str, dict[str, Any]] = {
+    "vessels": {"vessel": (tuple(PUBLISHED), _file("vessels"))},
+    "disc_cup": {
+        "disc": (("drishti_gs", "idrid.segmentation"), _file("disc", 128)),
+        "cup": (("drishti_gs",), _file("cup", 128)),
+    },
+    "lesions": {c: (("idrid.segmentation",), _lesion(c)) for c in ("MA", "HE", "EX", "SE")},
+}
+
+
 def average_precision(counts: Any) -> float:
     """Return the area under the precision-recall curve from pixels per level of probability: `(2, levels)`, absent and present.
 
@@ -243,6 +300,7 @@ def main() -> None:
     parser.add_argument(
         "--threshold", action="store_true", help="Only print the thresholds that training pictures ask for."
     )
+    parser.add_argument("--reliability", action="store_true", help="Only the error of calibration; adds to the file.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/segmentation.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -262,7 +320,10 @@ def main() -> None:
             resolve_segmenter(name)
         except UnknownName:
             continue
-        results[kind] = measure(load_segmenter(name), options.data)
+        segmenter = load_segmenter(name)
+        results[kind] = results.get(kind, {}) if options.reliability else measure(segmenter, options.data)
+        if kind in _TRUTHS:
+            results[kind]["calibration_error"] = reliability(segmenter, kind, options.data)
         print(kind, json.dumps(results[kind], indent=1), flush=True)
         write_json(options.out, results)
 

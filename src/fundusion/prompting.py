@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,122 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .core.errors import InvalidInput
+from .core.errors import IncompatibleWeights, InvalidInput
 from .core.interfaces import Prompts
+from .core.registry import models
 from .core.study import Image
-from .segmenting import Masks
+from .layers.weights import digest
+from .segmenting import Masks, Segmenter, load_segmenter
+from .shipped import shipped_segmenters
 from .transforms.boxes import Box, box_around, boxes_around_regions
 
 #: Structures of which an eye has one; all others get a box per region.
 SINGLE = frozenset({"disc", "cup", "fovea", "macula"})
+#: Families that draw what they are prompted for.
+FAMILIES = ("sam", "medsam", "medsegx")
+#: Structures that no box can point at: they reach across the whole picture.
+BOXLESS = frozenset({"vessel", "artery", "vein"})
+#: What MedSegX was trained to draw in photographs of the fundus.
+MEDSEGX_TASKS = {"disc": "disc", "cup": "cup"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompted:
+    """A promptable segmenter that is ready for boxes around our own masks.
+
+    Args:
+        name: Of the model or its run folder.
+        models: Structure to model; "*" stands for all that are not named.
+        sha256: Of its weights file; a name where there is none.
+    """
+
+    name: str
+    models: Mapping[str, Any]
+    sha256: str = ""
+
+    def structures(self, found: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some structures that it can be prompted for."""
+        return tuple(s for s in found if s not in BOXLESS and (s in self.models or "*" in self.models))
+
+
+def load_models(
+    names: str,
+    *,
+    prompts: str | None = None,
+    weights: str | None = None,
+    base: str | None = None,
+    device: str = "cpu",
+) -> tuple[list[Segmenter], Prompted | None]:
+    """Return our own segmenters and the promptable one among some names.
+
+    Args:
+        names: With commas; "all" is every shipped segmenter of photographs. A promptable model alone is given the shipped
+            segmenters of structures that a box can point at.
+        prompts: "auto" or None.
+        weights: Of the promptable model, as `models.create` takes them.
+        base: Of MedSegX.
+        device: Where they run.
+
+    Raises:
+        InvalidInput: A promptable model without prompts, prompts without such a model, two such models.
+        UnknownName: A name that is nothing.
+    """
+    listed = [n.strip() for n in names.split(",") if n.strip()]
+    asked = [n for n in listed if is_promptable(n)]
+    own = [n for n in listed if n not in asked]
+    if prompts not in (None, "auto"):
+        raise InvalidInput(
+            f"prompts can be automatic, got {prompts!r}.", code="config.invalid", hint="Give --prompts auto, or none."
+        )
+    if len(asked) > 1 or (asked and prompts is None) or (prompts and not asked) or ((weights or base) and not asked):
+        raise InvalidInput(
+            f"of {', '.join(listed) or 'nothing'} one model of {', '.join(FAMILIES)} must be prompted, and it needs --prompts auto.",
+            code="config.invalid",
+            hint="For example: --model disc_cup,sam.vit_b --weights published --prompts auto. Boxes are drawn around our own masks.",
+        )
+    if listed == ["all"]:
+        own = [n for n in shipped_segmenters() if n != "ffa_areas"]
+    elif asked and not own:
+        own = [n for n in shipped_segmenters() if n in ("disc_cup", "lesions")]
+    loaded = [load_segmenter(n, device=device) for n in own]
+    return loaded, _prompted(asked[0], weights, base, device) if asked else None
+
+
+def is_promptable(name: str) -> bool:
+    """Return whether a name is a model that takes prompts, or a folder that training one wrote.
+
+    Example:
+        >>> is_promptable("sam.vit_b"), is_promptable("vessels")
+        (True, False)
+    """
+    return name.partition(".")[0] in FAMILIES or (Path(name) / "prompted.json").is_file()
+
+
+def _prompted(name: str, weights: str | None, base: str | None, device: str) -> Prompted:
+    folder = Path(name)
+    if (folder / "prompted.json").is_file():
+        facts = json.loads((folder / "prompted.json").read_text("utf-8"))
+        path = folder / "prompted.safetensors"
+        if digest(path) != facts["sha256"]:
+            raise IncompatibleWeights(
+                f"the weights of {folder.name!r} are not those that were written.",
+                code="model.digest",
+                hint="Train it again.",
+            )
+        made = models.create(facts["model"], weights=str(path), **facts["options"]).eval().to(device)
+        return Prompted(name=folder.name, models={facts["structure"]: made}, sha256=facts["sha256"])
+    mark = digest(Path(weights)) if weights and Path(weights).is_file() else f"{name} {weights}"
+    if name.startswith("medsegx."):
+        given = {k: v for k, v in (("weights", weights), ("base", base)) if v is not None}
+        made_for = {
+            s: models.create(name, task=task, keep="best", **given).eval().to(device)
+            for s, task in MEDSEGX_TASKS.items()
+        }
+        return Prompted(name=name, models=made_for, sha256=mark)
+    if base is not None:
+        raise InvalidInput(f"{name} needs no base.", code="config.invalid", hint="--base is for medsegx.")
+    made = models.create(name, **({} if weights is None else {"weights": weights})).eval().to(device)
+    return Prompted(name=name, models={"*": made}, sha256=mark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +235,9 @@ def refine_masks(
 def _model_of(model: Any, structure: str) -> Any:
     if not isinstance(model, Mapping):
         return model
-    if structure not in model:
+    if structure not in model and "*" not in model:
         raise InvalidInput(f"no model for {structure!r}; there are {', '.join(model)}.", code="config.invalid")
-    return model[structure]
+    return model[structure] if structure in model else model["*"]
 
 
 @torch.inference_mode()

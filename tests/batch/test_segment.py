@@ -12,6 +12,7 @@ from fundusion.batch import segment as module
 from fundusion.batch.segment import segment_all
 from fundusion.core.registry import models
 from fundusion.datasets.folder import discover
+from fundusion.prompting import Prompted
 from fundusion.segmenting import Segmenter
 
 
@@ -80,3 +81,35 @@ def test_identifiers_with_odd_characters_never_share_a_file():
     assert len(set(names)) == 5
     assert all("/" not in n and not n.startswith(".") for n in names)
     assert module._safe("a_b") == "a_b"
+
+
+def test_a_structure_without_detection_has_a_reason_and_no_mask(folder, segmenters, tmp_path):
+    class Never(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+        def segment(self, images, prompts=None):
+            found = torch.full((1, 2, *images.shape[2:]), -9.0) * self.scale
+            # Of the disc there is a square, of the exudates nothing.
+            found[:, 0, 20:40, 60:80] = 9.0
+            return found
+
+    own = Segmenter(name="own", model=Never(), classes=("disc", "EX"), field_px=96, thresholds={"disc": 0.5, "EX": 0.5})
+    prompted = Prompted(name="sam.test", models={"*": models.create("sam.test").eval()})
+    records = list(discover([folder / "a.png"]))
+    rows = segment_all(records, tmp_path / "out", [own], prompted=prompted, flips=1, probabilities=True)
+    assert rows[0].status == "ok"
+    assert set(rows[0].areas_px) == {"disc"}
+    assert "no box to prompt with" in rows[0].skipped["EX"]
+    assert rows[0].message.startswith("EX: ")
+    assert (tmp_path / "out" / "disc").is_dir()
+    assert not (tmp_path / "out" / "EX").exists()
+    assert not (tmp_path / "out" / "EX_probability").exists()
+    with (tmp_path / "out" / "segments.csv").open() as stream:
+        assert next(csv.DictReader(stream))["EX_px"] == ""
+    # Without prompts the same finding is a mask of its own: empty, and said to be of our segmenter.
+    plain = segment_all(records, tmp_path / "plain", [own], flips=1)
+    assert plain[0].areas_px["EX"] == 0
+    again = segment_all(records, tmp_path / "out", [own], prompted=prompted, flips=1, probabilities=True)
+    assert [(r.key, r.skipped, r.areas_px) for r in again] == [(r.key, r.skipped, r.areas_px) for r in rows]

@@ -34,7 +34,14 @@ def test_train_then_segment(data, tmp_path):
     run = tmp_path / "run"
     done = RUN.invoke(app, ["train-segmenter", str(data / "r.toml"), "--data", str(data), "--out", str(run)])
     assert done.exit_code == 0, done.output
-    done = RUN.invoke(app, ["segment", str(data / "hrf/images"), "--model", str(run), "--out", str(tmp_path / "masks")])
+    assert "ece_left_out" in done.output
+    again = ["train-segmenter", str(data / "r.toml"), "--data", str(data), "--out", str(run), "--calibrate"]
+    assert RUN.invoke(app, again).exit_code == 0
+    pictures = str(data / "hrf/images")
+    done = RUN.invoke(
+        app,
+        ["segment", pictures, "--model", str(run), "--tile", "64", "--overlap", "32", "--out", str(tmp_path / "masks")],
+    )
     assert done.exit_code == 0, done.output
     assert "4 studies: 4 ok, 0 rejected, 0 pending" in done.output
     assert len(list((tmp_path / "masks").glob("overlay/*.png"))) == 4
@@ -50,3 +57,34 @@ def test_errors_are_for_people(data, tmp_path):
         assert done.exit_code in (2, 4), done.output
         assert words in done.output
         assert "Traceback" not in done.output
+
+
+def test_adapters_are_trained_by_a_recipe_and_prompted_by_own_masks(data, tmp_path):
+    recipe = RECIPE.replace("options = { width = 4, levels = 2 }", 'model = "sam.test"\nrank = 2\njitter_px = 4')
+    recipe = recipe.replace('"vessel"', '"disc"').replace("patch_px = 32", "patch_px = 64")
+    (data / "p.toml").write_text(recipe)
+    run = tmp_path / "run"
+    done = RUN.invoke(app, ["train-segmenter", str(data / "p.toml"), "--data", str(data), "--out", str(run)])
+    # HRF annotates no discs.
+    assert done.exit_code in (2, 4)
+    assert "has a mask of disc" in done.output
+    (data / "p.toml").write_text(recipe.replace('"disc"', '"vessel"'))
+    done = RUN.invoke(app, ["train-segmenter", str(data / "p.toml"), "--data", str(data), "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "dice_box_of_truth" in done.output
+    refused = RUN.invoke(
+        app, ["train-segmenter", str(data / "p.toml"), "--data", str(data), "--out", str(run), "--calibrate"]
+    )
+    assert refused.exit_code in (2, 4)
+    assert "is not calibrated" in refused.output
+    arguments = ["segment", str(data / "hrf/images"), "--model", f"disc_cup,{run}", "--out", str(tmp_path / "masks")]
+    assert "--prompts auto" in RUN.invoke(app, arguments).output
+    done = RUN.invoke(app, [*arguments, "--flips", "1", "--prompts", "auto"])
+    assert done.exit_code == 0, done.output
+    done = RUN.invoke(
+        app,
+        ["segment", str(data / "hrf/images"), "--model", "disc_cup,sam.test", "--prompts", "auto", "--flips", "1",
+         "--out", str(tmp_path / "sam")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "4 studies: 4 ok" in done.output

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from ..core.durable import write_bytes, write_text
 from ..core.errors import FundusionError, InvalidInput
 from ..core.study import Image, StudyRecord
+from ..prompting import Prompted, refine_masks
 from ..quality.gradability import assess
 from ..readers import read_study
 from ..readers.manifest import RejectedRow
 from ..report.overlays import artery_vein_map, draw_masks
-from ..segmenting import Segmenter, segment_image
+from ..segmenting import Masks, Segmenter, Tiles, segment_image
 from ..transforms.field_of_view import find_field_of_view
 
 TABLE = "segments.csv"
@@ -38,6 +39,7 @@ class SegmentRow:
         message: One sentence.
         gradable: Verdict of the quality gate on a colour photograph; masks are made all the same and carry it.
         areas_px: Structure to its number of pixels.
+        skipped: Structure to the reason why it has no mask at all: a promptable model had nothing to be prompted with.
         shape: Height and width of the masks.
         name: Of its pictures, without suffix.
         key: Of file and segmenters; a run with the same key does nothing again.
@@ -49,6 +51,7 @@ class SegmentRow:
     message: str = ""
     gradable: bool | None = None
     areas_px: dict[str, int] | None = None
+    skipped: dict[str, str] | None = None
     shape: tuple[int, int] | None = None
     name: str = ""
     key: str = ""
@@ -63,6 +66,8 @@ def segment_all(
     modality: str = "cfp",
     flips: int = 4,
     probabilities: bool = False,
+    tiles: Tiles | None = None,
+    prompted: Prompted | None = None,
     reporter: Any = None,
 ) -> list[SegmentRow]:
     """Write masks, an overlay and a row for every study and return the rows; what is done already is kept.
@@ -78,12 +83,22 @@ def segment_all(
         modality: Pictures that are used.
         flips: Mirror images averaged.
         probabilities: Also write probabilities.
+        tiles: Segment in parts.
+        prompted: Draws anew what it can of the masks found; where nothing was found there is a reason instead of a mask.
         reporter: Called with a title; gives a context whose value is called with (done, total, counts).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
-    key = json.dumps([[s.name, s.sha256, dict(s.thresholds)] for s in segmenters] + [flips, probabilities, modality])
+    way = _Way(
+        segmenters=segmenters,
+        modality=modality,
+        flips=flips,
+        probabilities=probabilities,
+        tiles=tiles,
+        prompted=prompted,
+    )
+    key = way.key()
     known = _known(folder)
     rows = [SegmentRow(study_id=r.origin, status="rejected", code=r.code, message=r.message) for r in rejected]
     counts = {"ok": 0, "rejected": len(rows)}
@@ -92,7 +107,7 @@ def segment_all(
             mine = f"{key} {_stamp(record, modality)}"
             done = known.get(record.study_id)
             if done is None or done.key != mine or not _is_there(folder, done):
-                done = _one(record, folder, segmenters, modality, flips, probabilities, mine)
+                done = _one(record, folder, way, mine)
                 _append(folder, done)
             rows.append(done)
             counts[done.status] += 1
@@ -101,20 +116,48 @@ def segment_all(
     return rows
 
 
-def _one(
-    record: StudyRecord,
-    out: Path,
-    segmenters: Sequence[Segmenter],
-    modality: str,
-    flips: int,
-    probabilities: bool,
-    key: str,
-) -> SegmentRow:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """How every picture is segmented."""
+
+    segmenters: Sequence[Segmenter]
+    modality: str
+    flips: int
+    probabilities: bool
+    tiles: Tiles | None
+    prompted: Prompted | None
+
+    def key(self) -> str:
+        """Return what decides the masks besides the picture."""
+        tiles = None if self.tiles is None else [self.tiles.size_px, self.tiles.overlap_px]
+        models = [
+            [s.name, s.sha256, dict(s.thresholds), [[k, c.scale, c.offset] for k, c in s.calibration.items()]]
+            for s in self.segmenters
+        ]
+        prompted = None if self.prompted is None else [self.prompted.name, self.prompted.sha256]
+        return json.dumps([*models, self.flips, self.probabilities, self.modality, tiles, prompted])
+
+
+def _refined(found: Sequence[Masks], image: Image, prompted: Prompted | None) -> tuple[list[Masks], dict[str, str]]:
+    """Return masks drawn anew where a promptable model can, and the structures without a mask with the reason."""
+    if prompted is None:
+        return list(found), {}
+    done, skipped = [], {}
+    for one in found:
+        wanted = prompted.structures(one.masks)
+        refined = refine_masks(prompted.models, image, one, structures=wanted, name=prompted.name)
+        done.append(refined.masks)
+        skipped |= refined.skipped
+    return done, skipped
+
+
+def _one(record: StudyRecord, out: Path, way: _Way, key: str) -> SegmentRow:
     try:
-        image = _picture(record, modality)
-        field = find_field_of_view(image.pixels) if modality == "cfp" else None
-        gradable = assess(image, field=field).gradable if modality == "cfp" else None
-        found = [segment_image(s, image, field=field, flips=flips) for s in segmenters]
+        image = _picture(record, way.modality)
+        field = find_field_of_view(image.pixels) if way.modality == "cfp" else None
+        gradable = assess(image, field=field).gradable if way.modality == "cfp" else None
+        own = [segment_image(s, image, field=field, flips=way.flips, tiles=way.tiles) for s in way.segmenters]
+        found, skipped = _refined(own, image, way.prompted)
     except FundusionError as error:
         return SegmentRow(
             study_id=record.study_id,
@@ -123,15 +166,15 @@ def _one(
             message=str(error),
             key=key,
         )
-    masks = {c: m for f in found for c, m in f.masks.items()}
+    masks = {c: m for f in found for c, m in f.masks.items() if c not in skipped}
     name = _safe(record.study_id)
     for structure, mask in masks.items():
         _png(out / structure / f"{name}.png", mask.astype(np.uint8) * 255)
     if "artery" in masks and "vein" in masks:
         _png(out / "artery_vein" / f"{name}.png", artery_vein_map(masks["artery"], masks["vein"]))
-    if probabilities:
+    if way.probabilities:
         for one in found:
-            for structure, values in one.probabilities.items():
+            for structure, values in ((c, p) for c, p in one.probabilities.items() if c not in skipped):
                 _png(out / f"{structure}_probability" / f"{name}.png", np.rint(values * 255).astype(np.uint8))
     shown = {c: m for c, m in masks.items() if not (c == "vessel" and "artery" in masks)}
     _png(out / "overlay" / f"{name}.png", draw_masks(image.pixels, shown))
@@ -139,7 +182,9 @@ def _one(
         study_id=record.study_id,
         status="ok",
         code="ok",
+        message="; ".join(f"{c}: {why}" for c, why in skipped.items()),
         gradable=gradable,
+        skipped=skipped or None,
         areas_px={c: int(m.sum()) for c, m in masks.items()},
         shape=(int(image.pixels.shape[0]), int(image.pixels.shape[1])),
         name=name,

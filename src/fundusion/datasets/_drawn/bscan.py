@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +17,28 @@ from .raster import add_blob, blur, smooth_noise
 _BRIGHTNESS = (0.035, 0.66, 0.43, 0.27, 0.40, 0.20, 0.34, 0.24, 0.74, 0.38, 0.86, 0.36)
 #: Thickness of the layers away from the fovea, share of the height: nerve fibres ... pigment epithelium.
 _THICKNESS = (0.020, 0.042, 0.020, 0.018, 0.040, 0.006, 0.010, 0.011, 0.011, 0.015)
+
+#: What a drawn scan covers, micrometres: width and depth.
+WIDTH_UM, DEPTH_UM = 6000.0, 2000.0
+#: Row of `_boundaries` by the surface a clinician names; the pigment epithelium is the floor of fluid and has no row.
+_SURFACES = {"ilm": 0, "nfl_gcl": 1, "ipl_inl": 2, "inl_opl": 3, "opl_onl": 4, "ellipsoid": 7, "rpe": None, "bruch": 10}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BscanTruth:
+    """What is drawn in a B-scan.
+
+    Args:
+        surfaces: Name to row `(W,)` of the surface in every column, px: pixel i reaches from i - 0.5 to i + 0.5.
+        subretinal: bool `(H, W)`: fluid under the retina.
+        cysts: bool `(H, W)`: cystoid spaces in it.
+        spacing_um: Micrometres per pixel down and across.
+    """
+
+    surfaces: Mapping[str, npt.NDArray[np.float64]]
+    subretinal: npt.NDArray[np.bool_]
+    cysts: npt.NDArray[np.bool_]
+    spacing_um: tuple[float, float]
 
 
 def draw_bscan(
@@ -37,6 +62,22 @@ def draw_bscan(
         drusen: Bumps of the pigment epithelium.
         offset: Distance of the scan from the fovea in [-1, 1]; the pit is deepest at 0.
     """
+    return draw_bscan_with_truth(
+        generator, size=size, laterality=laterality, fluid=fluid, oedema=oedema, drusen=drusen, offset=offset
+    )[0]
+
+
+def draw_bscan_with_truth(
+    generator: np.random.Generator,
+    *,
+    size: int = 512,
+    laterality: Laterality = Laterality.RIGHT,
+    fluid: bool = False,
+    oedema: bool = False,
+    drusen: bool = False,
+    offset: float = 0.0,
+) -> tuple[npt.NDArray[np.uint8], BscanTruth]:
+    """Return what `draw_bscan` returns, and what is drawn in it."""
     shaping, speckling, hurting = children(generator, 3)
     x = np.linspace(-1, 1, size, dtype=np.float32) * (1 if laterality is Laterality.RIGHT else -1)
     bounds, floor, lifted = _boundaries(shaping, hurting, x, fluid=fluid, oedema=oedema, drusen=drusen, offset=offset)
@@ -47,15 +88,26 @@ def draw_bscan(
         step = np.clip((y - bound) / (2 * soft) + 0.5, 0, 1)
         picture += np.float32(_BRIGHTNESS[k + 1] - _BRIGHTNESS[k]) * step
     picture += 0.25 * np.exp(-(((y - bounds[0] - 0.004) / 0.004) ** 2))
+    subretinal = cysts = np.zeros((size, size), np.bool_)
     if fluid:
         top, bottom = bounds[9], floor
+        subretinal = (y >= top) & (y < bottom) & (lifted > 0.004)
         gap = np.clip((y - top) / (2 * soft), 0, 1) * np.clip((bottom - y) / (2 * soft), 0, 1) * (lifted > 0.004)
         picture += gap * (0.05 - picture)
     if oedema:
-        picture *= 1 - 0.85 * _cysts(hurting, bounds, size, x)
+        spaces = _cysts(hurting, bounds, size, x)
+        cysts = spaces > 0.5
+        picture *= 1 - 0.85 * spaces
     picture = _choroid(speckling, picture, y, bounds[-1])
     picture *= _shadows(shaping, picture.shape, y, bounds[1])
-    return _speckle(speckling, picture)
+    rows = {n: np.asarray((floor if k is None else bounds[k]) * (size - 1), np.float64) for n, k in _SURFACES.items()}
+    truth = BscanTruth(
+        surfaces=rows,
+        subretinal=subretinal,
+        cysts=cysts,
+        spacing_um=(DEPTH_UM / (size - 1), WIDTH_UM / (size - 1)),
+    )
+    return _speckle(speckling, picture), truth
 
 
 def _boundaries(
