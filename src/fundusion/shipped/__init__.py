@@ -108,3 +108,29 @@ def resolve_segmenter(name: str | Path) -> tuple[Path, str]:
         hint=(f"Did you mean {close[0]!r}? " if close else "")
         + f"Shipped: {', '.join(names) or 'none'}; or give the folder that `fundusion train-segmenter --out` wrote.",
     )
+
+
+def shipped_captioners() -> list[str]:
+    """Return the names of the captioners inside the package."""
+    return sorted(p.parent.name for p in _FOLDER.glob("*/captioner.json"))
+
+
+def resolve_captioner(name: str | Path) -> tuple[Path, str]:
+    """Return the folder of a captioner, and the name to record; "shipped" is the one in the package.
+
+    Raises:
+        UnknownName: Neither a shipped name nor a folder with a captioner in it.
+    """
+    wanted = "captioner" if str(name) == "shipped" else str(name)
+    if wanted in shipped_captioners():
+        return _FOLDER / wanted, wanted
+    folder = Path(name)
+    for candidate in (folder, folder / "model"):
+        if (candidate / "captioner.json").is_file():
+            return candidate, folder.name
+    raise UnknownName(
+        f"no captioner is called {folder.name!r}, and no folder of that name holds one.",
+        code="model.not_found",
+        hint=f"Shipped: {', '.join(shipped_captioners()) or 'none'}; or give the folder that "
+        "`fundusion train-captioner --out` wrote.",
+    )
