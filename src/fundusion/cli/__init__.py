@@ -11,6 +11,7 @@ from .analysis import analyze, demo
 from .check import check
 from .data import draw
 from .datasets import app as datasets_app
+from .evaluate_text import evaluate_text
 from .knowledge import knowledge
 from .label import label
 from .measure import measure
@@ -21,6 +22,7 @@ from .pretrain import pretrain
 from .screen import fail
 from .search import index, search
 from .segment import segment, train_segmenter
+from .train_captioner import train_captioner
 from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
@@ -38,6 +40,8 @@ for verb in (
     app.command()(verb)
 app.command("convert-weights")(convert_weights)
 app.command("train-segmenter")(train_segmenter)
+app.command("train-captioner")(train_captioner)
+app.command("evaluate-text")(evaluate_text)
 app.add_typer(datasets_app)
 
 

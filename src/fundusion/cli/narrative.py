@@ -12,6 +12,7 @@ from .screen import REJECTED, fail, print_error, progress, say
 
 if TYPE_CHECKING:
     from ..core.study import StudyRecord
+    from ..narrative.picture_words import PictureWriter
     from ..pipeline import Analysis
 
 _Inputs = Annotated[
@@ -22,6 +23,9 @@ _Model = Annotated[str, typer.Option(help="Shipped model, or folder that `train`
 _Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 _Columns = Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")]
 _Root = Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")]
+_Captioner = Annotated[
+    str, typer.Option(help="shipped, a folder of train-captioner, or none: words of a small model on the picture alone.")
+]
 _Modality = Annotated[str, typer.Option(help="What loose pictures are.")]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the answers to this JSON file.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")]
@@ -43,6 +47,7 @@ def describe(
     evidence: Annotated[
         bool, typer.Option("--evidence/--no-evidence", help="Show what each sentence rests on.")
     ] = True,
+    captioner: _Captioner = "shipped",
     model: _Model = "screen",
     device: _Device = "cpu",
     columns: _Columns = None,
@@ -52,6 +57,8 @@ def describe(
     debug: _Debug = False,
 ) -> None:
     """Describe the findings of a model in words; every sentence names its evidence, what is uncertain is worded so.
+
+    Beside them stands the caption of a small model that looks at the picture alone, and which of its findings differ.
 
     Exit codes: 0 all described, 3 some studies rejected, 4 refused before work began.
 
@@ -64,11 +71,11 @@ def describe(
       fundusion describe eye.jpg --draft draft.txt
     """
     how = {"model": model, "device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _describe(inputs, language, draft, evidence=evidence, out=out, **how), debug)
+    _guarded(lambda: _describe(inputs, language, draft, evidence=evidence, captioner=captioner, out=out, **how), debug)
 
 
 def _describe(
-    inputs: list[Path], language: str, draft: Path | None, *, evidence: bool, out: Path | None, **how: Any
+    inputs: list[Path], language: str, draft: Path | None, *, evidence: bool, captioner: str, out: Path | None, **how: Any
 ) -> int:
     from ..core.errors import InvalidInput
     from ..narrative.checker import check_text
@@ -78,6 +85,7 @@ def _describe(
 
     check_language(language)
     text = None if draft is None else _draft(draft)
+    writer = _writer(captioner)
     rows, rejected = [], 0
     for record, analysis, count in _studies(inputs, **how):
         if text is not None and count != 1:
@@ -94,10 +102,15 @@ def _describe(
             say(f"  {sentence.text}" + (f"  [{', '.join(sentence.evidence)}]" if evidence else ""))
         for item in checked.removed if checked else ():
             say(f"  removed ({item.kinds[0]}): {' '.join(item.text.split())[:160]}")
+        words = writer.describe(analysis.study, facts, language) if writer else None
+        for i, line in enumerate(words.lines(language) if words else ()):
+            say(f"  {'  ' * bool(i)}{line}")
         aside = _aside(record, analysis)
         entry = {**_identity(analysis), "set_aside": aside, "narrative": told.to_dict()}
         if checked:
             entry |= {"removed": [r.to_dict() for r in checked.removed], "fell_back": checked.fell_back}
+        if words:
+            entry["caption"] = words.to_dict()
         rows.append(entry)
         say()
     _write(out, rows)
@@ -109,6 +122,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="In English or Chinese.")],
     *,
     language: Annotated[str | None, typer.Option(help="en or zh; left out, that of the question.")] = None,
+    captioner: _Captioner = "none",
     model: _Model = "screen",
     device: _Device = "cpu",
     columns: _Columns = None,
@@ -129,16 +143,17 @@ def ask(
       fundusion ask eye.jpg "糖尿病视网膜病变几级？"
     """
     how = {"model": model, "device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _ask(image, question, language, out, **how), debug)
+    _guarded(lambda: _ask(image, question, language, out, captioner=captioner, **how), debug)
 
 
-def _ask(image: Path, question: str, language: str | None, out: Path | None, **how: Any) -> int:
+def _ask(image: Path, question: str, language: str | None, out: Path | None, *, captioner: str, **how: Any) -> int:
     from ..core.errors import InvalidInput
     from ..narrative.facts import facts_of
     from ..narrative.questions import answer_question, check_question
 
     # Before a picture is read: a bad question costs nothing.
     _, spoken = check_question(question, language)
+    writer = _writer(captioner)
     rows, code = [], 0
     for record, analysis, count in _studies([image], **how):
         if count != 1:
@@ -148,9 +163,13 @@ def _ask(image: Path, question: str, language: str | None, out: Path | None, **h
         answer = answer_question(question, facts_of(analysis.result), language=language)
         rejected = _heading(analysis)
         say(f"  {answer.text}" + (f"  [{', '.join(answer.evidence)}]" if answer.evidence else ""))
+        own = writer.ask(analysis.study, answer.kind, spoken) if writer and not rejected else None
+        if own:
+            say(f"  {own}")
         code = REJECTED if rejected or answer.kind == "refused" else 0
         aside = {**_aside(record, analysis), "question": int(answer.code == "ask.injection")}
-        rows.append({**_identity(analysis), "set_aside": aside, "answer": answer.to_dict()})
+        told = {"captioner": own} if own else {}
+        rows.append({**_identity(analysis), "set_aside": aside, "answer": answer.to_dict(), **told})
     say(_END[spoken])
     _write(out, rows)
     return code
@@ -225,6 +244,14 @@ def _recommend(
     say(_END[language])
     _write(out, rows)
     return REJECTED if rejected else 0
+
+
+def _writer(captioner: str) -> PictureWriter | None:
+    if captioner == "none":
+        return None
+    from ..narrative.picture_words import PictureWriter
+
+    return PictureWriter(captioner)
 
 
 def diabetes_of(value: object) -> bool | None:

@@ -1,8 +1,8 @@
 """A small captioner of its own: the frozen photograph encoder of the screening model and a decoder of whole phrases.
 
 What it can be asked and say is the list of `layers.eye_words`; other words are unknown to it. A picture is seen as cells of the last
-map, averaged two by two, so that a decoder of half a million weights can tell where something is, and as statistics of the first stages
-at twice the side, so that it can tell whether something small is there.
+map, averaged two by two, so that a decoder of half a million weights can tell where something is, and as statistics of the first stages,
+so that it can tell whether something small is there.
 
 Source: image encoder and cross-attending text decoder after Vinyals et al. 2015, arXiv:1411.4555, and Li et al. 2022, arXiv:2201.12086
 (section 3.2, captions from cells of the picture); the decoder is that of Vaswani et al. 2017, arXiv:1706.03762.
@@ -25,7 +25,7 @@ from ..core.errors import IncompatibleWeights, InvalidInput
 from ..core.interfaces import Decoding, Turn, Words
 from ..core.registry import Card, ImageInput, models
 from ..layers.chat import PLAIN, ChatStyle, check_turns, read_chats
-from ..layers.eye_words import LANGUAGES, MODALITIES, WORDS, question, told_findings
+from ..layers.eye_words import LANGUAGES, MODALITIES, QUESTIONS, WORDS, question, told_findings
 from ..layers.generator import Pictures, pictures_of
 from ..layers.weighed_findings import chances_of, findings_of
 from ..layers.weights import digest, fit_state, load_state, save_state
@@ -86,18 +86,20 @@ class Captioner(nn.Module):
             len(tokenizer), embed_dim, depth=depth, num_heads=num_heads, limit=limit, dropout=dropout
         )
 
-    def cells(self, images: Tensor) -> Tensor:
+    def cells(self, images: Tensor, *, small: bool = True) -> Tensor:
         """Return what the tower sees `(B, N + R, E)` of normalised images `(B, 3, H, W)`; no gradient.
 
-        N cells are of the last map at half the side of the picture, which is the side the tower learned at; R rows more hold
-        statistics of the first two stages at the whole side, where small lesions are still there.
+        N cells are of the last map; R rows more hold statistics of the first two stages, where small lesions are still there; zeros
+        without `small`.
         """
         with torch.no_grad():
-            last = self.tower.encode(F.avg_pool2d(images, 2)).maps[-1]
+            last = self.tower.encode(images).maps[-1]
             side = min(8, max(1, last.shape[-1] // 2))
             cells = F.adaptive_avg_pool2d(last, side).flatten(2).transpose(1, 2)
-            fine = torch.cat([_statistics(m) for m in self.tower.stages(images, 2)], 1)
             width = cells.shape[-1]
+            if not small:
+                return F.pad(cells, (0, 0, 0, self.fine_rows))
+            fine = torch.cat([_statistics(m) for m in self.tower.stages(images, 2)], 1)
             fine = F.pad(fine, (0, -fine.shape[1] % width))
             return torch.cat([cells, fine.unflatten(1, (-1, width)).to(cells.dtype)], 1)
 
@@ -122,7 +124,8 @@ class Captioner(nn.Module):
             raise InvalidInput("this model looks at one picture; a conversation has several.", code="chat.images")
         empty = self.none.expand(count, 1, -1)
         if not kinds:
-            return empty
+            # As many rows as with a picture: none, and nothing small.
+            return torch.cat([empty, empty], 1)
         answer: Tensor | None = None
         for kind in kinds:
             rows = pictures.present[kind]
@@ -155,19 +158,25 @@ class Captioner(nn.Module):
         seen = self._seen(pictures_of(images, present, len(words.ids)), len(words.ids))
         return self._logits(words, seen)
 
-    def answer_logits(self, cells: Tensor, words: Words, *, hidden: Tensor | None = None) -> Tensor:
-        """Return the same from cells kept from before, as training needs them; `hidden` bool `(B,)` hides what is small."""
-        seen = self.look(cells)
-        if hidden is not None:
-            seen[hidden, -1] = 0
-        return self._logits(words, seen)
+    def answer_logits(self, cells: Tensor, words: Words) -> Tensor:
+        """Return the same from cells kept from before, as training needs them."""
+        return self._logits(words, self.look(cells))
+
+    def _shown(self, ids: Tensor, seen: Tensor) -> Tensor:
+        """Return what is seen by rows of ids `(B, T)`: what is small is shown to the question on retinopathy only.
+
+        That question is learned from drawn eyes; to the others, learned from real ones too, it would show the camera.
+        """
+        names = [self._tokenizer.convert_tokens_to_ids(n) for n in QUESTIONS["retinopathy"]]
+        asked = torch.isin(ids, torch.tensor(names, device=ids.device)).any(1)
+        return torch.cat([seen[:, :-1], seen[:, -1:] * asked[:, None, None]], 1)
 
     def _logits(self, words: Words, seen: Tensor) -> Tensor:
         # Positions count from the first word of a row, wherever its padding is.
         lengths, total = words.mask.sum(1), words.ids.shape[1]
         first = words.mask.int().argmax(1)
         where = (first[:, None] + torch.arange(total, device=words.ids.device)).clamp(max=total - 1)
-        made = self.decoder(words.ids.gather(1, where), seen).float()
+        made = self.decoder(words.ids.gather(1, where), self._shown(words.ids, seen)).float()
         back = (torch.arange(total, device=words.ids.device) - first[:, None]).clamp(min=0)
         back = back.minimum(lengths[:, None] - 1)
         return made.gather(1, back[..., None].expand(-1, -1, made.shape[-1]))
@@ -234,15 +243,15 @@ class Captioner(nn.Module):
     def chances(self, seen: Tensor) -> Tensor:
         """Return the chance `(B, K)` of each of `eye_words.FINDINGS` in pictures as the decoder reads them (`look`).
 
-        What is small is hidden: on real photographs it taught the decoder the camera rather than the eye.
+        What is small is hidden, as it is from every question but the one on retinopathy.
         """
-        seen = seen.clone()
-        seen[:, -1] = 0
-        return chances_of(self.decoder, self._tokenizer, seen)
+        hidden = torch.cat([seen[:, :-1], torch.zeros_like(seen[:, -1:])], 1)
+        return chances_of(self.decoder, self._tokenizer, hidden)
 
     def _is_photograph(self, seen: Tensor) -> bool:
         ids = [self._tokenizer.start_token_id, *self._tokenizer(question("modality"))["input_ids"]]
-        said = int(self.decoder(torch.tensor([ids], device=seen.device), seen)[0, -1].argmax())
+        asked = torch.tensor([ids], device=seen.device)
+        said = int(self.decoder(asked, self._shown(asked, seen))[0, -1].argmax())
         return said == self._tokenizer.convert_tokens_to_ids(MODALITIES["cfp"][0])
 
     def _answers(
@@ -256,7 +265,7 @@ class Captioner(nn.Module):
             prompt = words.ids[row][words.mask[row]].tolist()
 
             def step(ids: Tensor, row: int = row) -> Tensor:
-                one = seen[row : row + 1].expand(len(ids), -1, -1)
+                one = self._shown(ids[:1].to(seen.device), seen[row : row + 1]).expand(len(ids), -1, -1)
                 return self.decoder(ids.to(seen.device), one)[:, -1].cpu()
 
             def stopped(rows: list[list[int]]) -> list[bool]:
@@ -305,7 +314,7 @@ def _said(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     return (text[: min(found)], True) if found else (text, False)
 
 
-_INPUT = ImageInput(size=448, mean=(0.42, 0.28, 0.20), std=(0.25, 0.20, 0.17))
+_INPUT = ImageInput(size=224, mean=(0.42, 0.28, 0.20), std=(0.25, 0.20, 0.17))
 _CARD = Card(
     title="Captioner, small",
     roles=frozenset({"generate"}),
@@ -386,7 +395,10 @@ def small(
 
 @models.register(
     "captioner.test",
-    replace(_CARD, title="Captioner, smallest", weight_license=None, training_data=(), obtain="", notes=""),
+    replace(
+        _CARD, title="Captioner, smallest", input=replace(_INPUT, size=64), weight_license=None, training_data=(),
+        obtain="", notes="",
+    ),  # fmt: skip
 )
 def test(*, weights: str | Path | None = None) -> Captioner:
     """Return the smallest legal configuration."""

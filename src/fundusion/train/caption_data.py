@@ -42,9 +42,9 @@ KEYWORDS: Mapping[str, str] = {
     "old branch retinal vein occlusion": "brvo", "maculopathy": "maculopathy",
 }  # fmt: skip
 #: Share of drawn eyes by modality.
-_DRAWN = ("cfp", "cfp", "cfp", "oct", "ffa")
-#: Side of drawn pictures, px.
-DRAWN_PX = 480
+_DRAWN = ("cfp", "cfp", "oct", "ffa")
+#: Side of drawn photographs, px; the others are drawn at the side of the model.
+DRAWN_PX = 320
 _BATCH = 32
 
 
@@ -59,7 +59,8 @@ class Told:
         modality: "cfp", "oct" or "ffa".
         eye: "OD", "OS", or None when it is not known or a picture of this kind does not show it.
         findings: Keys of `eye_words.FINDINGS`; None when they are not known.
-        retinopathy: Whether there is diabetic retinopathy; None when it is not known.
+        retinopathy: Whether a drawn photograph shows diabetic retinopathy; None for every other picture, of which this is not asked:
+            what small dots in real photographs mean is not learned from keywords.
     """
 
     study_id: str
@@ -106,18 +107,15 @@ def told_of(record: StudyRecord, source: str) -> Told:
     """
     words = record.labels.get("findings")
     findings: tuple[str, ...] | None = None
-    retinopathy: bool | None = None
     if isinstance(words, (tuple, list)) and words:
-        findings = tuple(dict.fromkeys(KEYWORDS[w] for w in words if w in KEYWORDS)) or None
         # An eye with words of its own kind only, such as a naevus, is no normal eye and has no caption.
-        retinopathy = any(f.startswith("dr") and f != "drusen" for f in findings or ()) if findings else None
-    elif (grade := record.labels.get("dr_grade")) is not None and float(grade) in range(5):
-        retinopathy = float(grade) > 0
+        findings = tuple(dict.fromkeys(KEYWORDS[w] for w in words if w in KEYWORDS)) or None
+    elif (grade := record.labels.get("dr_grade")) is not None and float(grade) in range(1, 5):
         # A grade of 0 says nothing of other diseases.
-        findings = (f"dr{int(float(grade))}",) if retinopathy else None
+        findings = (f"dr{int(float(grade))}",)
     return Told(
         study_id=record.study_id, group=record.group, source=source, modality="cfp",
-        eye=record.laterality.value if record.laterality else None, findings=findings, retinopathy=retinopathy,
+        eye=record.laterality.value if record.laterality else None, findings=findings,
     )  # fmt: skip
 
 
@@ -140,26 +138,37 @@ def told_of_drawn(eye: DrawnEye, modality: str) -> Told:
     )  # fmt: skip
 
 
-def drawn_eye(number: int, seed: int, *, size: int, picture: bool = True) -> tuple[DrawnEye, str]:
-    """Return one of the drawn eyes of a recipe and the modality it is seen in; without its picture it costs little.
-
-    Three of five are photographs; half of the eyes have no retinopathy, the others each grade as often.
+def drawn_grades(count: int) -> list[int]:
+    """Return the grades of drawn eyes: half have no retinopathy, the other grades are as frequent as each other.
 
     Example:
-        >>> eye, modality = drawn_eye(3, 0, size=48, picture=False)
+        >>> grades = drawn_grades(1000)
+        >>> 450 < grades.count(0) < 550, sorted(set(grades))
+        (True, [0, 1, 2, 3, 4])
+    """
+    chance = np.random.default_rng(0)
+    return [0 if chance.random() < 0.5 else int(chance.integers(1, 5)) for _ in range(count)]
+
+
+def drawn_eye(number: int, seed: int, grade: int, *, size: int, picture: bool = True) -> tuple[DrawnEye, str]:
+    """Return one of the drawn eyes of a recipe and the modality it is seen in; without its picture it costs little.
+
+    Half are photographs, a quarter B-scans, a quarter angiograms.
+
+    Example:
+        >>> eye, modality = drawn_eye(2, 0, 1, size=48, picture=False)
         >>> modality, eye.study.images == {}
         ('oct', True)
     """
-    chance = np.random.default_rng([seed, number])
-    grade = 0 if chance.random() < 0.5 else int(chance.integers(1, 5))
     modality = _DRAWN[number % len(_DRAWN)]
     taken = (modality,) if picture else (TABLE,)
     return draw_eye((seed, number), size=size if picture else 48, modalities=taken, grade=grade), modality
 
 
-def drawn_pixels(number: int, seed: int, wanted: ImageInput, *, size: int) -> npt.NDArray[np.uint8]:
+def drawn_pixels(number: int, seed: int, grade: int, wanted: ImageInput, *, size: int) -> npt.NDArray[np.uint8]:
     """Return the picture of a drawn eye, prepared for a captioner."""
-    eye, modality = drawn_eye(number, seed, size=size)
+    photograph = _DRAWN[number % len(_DRAWN)] == "cfp"
+    eye, modality = drawn_eye(number, seed, grade, size=size if photograph else min(size, wanted.size))
     return prepare_study(eye.study, {modality: wanted}).images[modality][0].pixels
 
 
@@ -167,7 +176,7 @@ def questions_about(told: Told) -> list[tuple[str, str, str]]:
     """Return what can be asked of a picture, in both languages: kind, question and answer.
 
     Example:
-        >>> asked = questions_about(Told(study_id="a", group="a", source="odir", modality="cfp", retinopathy=False))
+        >>> asked = questions_about(Told(study_id="a", group="a", source="drawn", modality="cfp", retinopathy=False))
         >>> [(kind, answer) for kind, _, answer in asked]
         [('modality', 'colour fundus photograph.'), ('modality', '彩色眼底照片。'), ('retinopathy', 'no.'), ('retinopathy', '无。')]
     """
@@ -193,6 +202,7 @@ def see(
     pixels_of: Callable[[int], npt.NDArray[np.uint8]],
     *,
     wanted: ImageInput,
+    small: bool = True,
     cache: str | Path | None = None,
     progress: Callable[..., None] | None = None,
 ) -> npt.NDArray[np.float16]:
@@ -203,18 +213,20 @@ def see(
         keys: What each picture is known by in the cache.
         pixels_of: Number of a picture -> its pixels `(S, S, 3)`; called only for those that are not in the cache.
         wanted: Pixels of the model.
+        small: Also look for what is small; costs more than the rest.
         cache: Folder; another tower or preprocessing is another store.
         progress: Called with (done, total).
     """
     found: dict[int, npt.NDArray[np.float16]] = {}
     store = None
     if cache:
-        purpose = f"captioner|{preprocessing_signature(wanted)}|{digest_of_module(model.tower)}"
+        manner = "" if small else "|large"
+        purpose = f"captioner|{preprocessing_signature(wanted)}|{digest_of_module(model.tower)}{manner}"
         store = BlockStore(cache, purpose=purpose, shape=_shape(model, wanted), dtype=np.float16)
     missing = [i for i, key in enumerate(keys) if store is None or key not in store]
     for start in range(0, len(missing), _BATCH):
         index = missing[start : start + _BATCH]
-        block = _seen(model, np.stack([pixels_of(i) for i in index]), wanted)
+        block = _seen(model, np.stack([pixels_of(i) for i in index]), wanted, small)
         found |= dict(zip(index, block, strict=True))
         if store is not None:
             store.put({keys[i]: found[i] for i in index})
@@ -230,15 +242,16 @@ def drawing_keys(count: int, seed: int, *, size: int) -> list[str]:
     """Return what drawn pictures are known by: number, seed, side, and a small picture of every kind as a mark of the drawing code."""
     marks = hashlib.sha256()
     for number in range(len(_DRAWN)):
-        eye, modality = drawn_eye(number, 0, size=96)
+        eye, modality = drawn_eye(number, 0, 2, size=96)
         marks.update(eye.study.images[modality][0].pixels.tobytes())
     return [f"drawn|{marks.hexdigest()}|{seed}|{i}|{size}" for i in range(count)]
 
 
-def _seen(model: Any, pictures: npt.NDArray[np.uint8], wanted: ImageInput) -> npt.NDArray[np.float16]:
+def _seen(model: Any, pictures: npt.NDArray[np.uint8], wanted: ImageInput, small: bool) -> npt.NDArray[np.float16]:
     images = normalise_images(resized(torch.from_numpy(pictures), wanted.size), wanted)
+    model.tower.to(memory_format=torch.channels_last)
     with torch.inference_mode(), fast_matmul(), torch.autocast("cpu", torch.bfloat16):
-        both = [model.cells(x).float().numpy().astype(np.float16) for x in (images, images.flip(3))]
+        both = [model.cells(x, small=small).float().numpy().astype(np.float16) for x in (images, images.flip(3))]
     return np.stack(both, 1)
 
 
@@ -254,6 +267,7 @@ def prepare_told(
     wanted: ImageInput,
     drawn: int,
     drawn_seed: int,
+    drawn_px: int = DRAWN_PX,
     cache: str | Path | None = None,
     reporter: Any,
 ) -> ToldSet:
@@ -265,6 +279,7 @@ def prepare_told(
         wanted: Pixels of the tower.
         drawn: Number of drawn pictures.
         drawn_seed: Of their patients.
+        drawn_px: Side they are drawn at.
         cache: Folder for what the tower saw.
         reporter: Called with a title; gives a context whose value is called with (done, total).
     """
@@ -293,17 +308,18 @@ def prepare_told(
             ]
             parts.append(
                 see(
-                    model, keys, lambda i, p=pictures: np.asarray(p[i : i + 1])[0], wanted=wanted, cache=cache,
-                    progress=show,
+                    model, keys, lambda i, p=pictures: np.asarray(p[i : i + 1])[0], wanted=wanted, small=False,
+                    cache=cache, progress=show,
                 )
             )  # fmt: skip
     if drawn:
-        told += [told_of_drawn(*drawn_eye(i, drawn_seed, size=DRAWN_PX, picture=False)) for i in range(drawn)]
-        keys = drawing_keys(drawn, drawn_seed, size=DRAWN_PX)
+        grades = drawn_grades(drawn)
+        told += [told_of_drawn(*drawn_eye(i, drawn_seed, grades[i], size=drawn_px, picture=False)) for i in range(drawn)]
+        keys = drawing_keys(drawn, drawn_seed, size=drawn_px)
         with reporter("drawing eyes") as show:
             parts.append(
                 see(
-                    model, keys, lambda i: drawn_pixels(i, drawn_seed, wanted, size=DRAWN_PX), wanted=wanted,
+                    model, keys, lambda i: drawn_pixels(i, drawn_seed, grades[i], wanted, size=drawn_px), wanted=wanted,
                     cache=cache, progress=show,
                 )
             )  # fmt: skip

@@ -31,7 +31,7 @@ from ..layers.eye_words import FINDINGS
 from ..layers.weighed_findings import NORMAL, family_of, fit_cuts, grouped
 from ..layers.weights import digest, save_state
 from ..shipped import resolve_model
-from .caption_data import ToldSet, prepare_told, questions_about
+from .caption_data import DRAWN_PX, ToldSet, prepare_told, questions_about
 from .config import FitConfig, SetConfig, deciding
 from .loop import RunResult, fit
 from .run import Reporter
@@ -46,12 +46,13 @@ class CaptionConfig(BaseModel):
     #: Name of a registered captioner, and its options.
     model: str = "captioner.small"
     options: dict[str, Any] = {}
-    #: Shipped or trained network whose photograph encoder is the tower; it stays as it is.
+    #: Shipped or trained network whose photograph encoder is the tower; it stays as it is. Empty: random weights, saved with the rest.
     tower: str = "screen"
     sets: tuple[SetConfig, ...] = ()
     #: Drawn pictures, and the seed of their patients.
     drawn: int = Field(default=3000, ge=0)
     drawn_seed: int = 1
+    drawn_px: int = Field(default=DRAWN_PX, ge=48)
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     #: Decoders that decide the cuts; 0 says the likeliest answer.
     folds: int = Field(default=3, ge=0)
@@ -61,9 +62,8 @@ class CaptionConfig(BaseModel):
     rarity: float = Field(default=0.3, ge=0, le=1)
     #: Families with fewer training eyes have no cut and are not named on photographs.
     min_count: int = Field(default=10, ge=1)
-    #: Share of the cells of a picture that are hidden in training, and how often what is small is.
+    #: Share of the cells of a picture that are hidden in training.
     cell_dropout: float = Field(default=0.2, ge=0, lt=1)
-    small_dropout: float = Field(default=0.5, ge=0, lt=1)
     cache: str | None = None
     #: Written beside the weights, deciding nothing in training.
     license: str = ""
@@ -83,17 +83,16 @@ class CaptionConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A batch: what the tower saw `(B, N, E)`, conversations, and whose small things are hidden, bool `(B,)`."""
+    """A batch: what the tower saw `(B, N, E)`, and conversations."""
 
     cells: Tensor
     words: Words
-    hidden: Tensor
 
     def to(self, device: Any) -> Asked:
         """Return the batch on a device."""
         w = self.words
         moved = Words(ids=w.ids.to(device), mask=w.mask.to(device), answer=w.answer.to(device))
-        return Asked(cells=self.cells.to(device), words=moved, hidden=self.hidden.to(device))
+        return Asked(cells=self.cells.to(device), words=moved)
 
 
 @dataclass(slots=True)
@@ -125,12 +124,11 @@ class CaptionStep:
         kept = torch.rand(cells.shape[:2], generator=generator)[..., None] >= self.config.cell_dropout
         # The last rows hold numbers of the whole picture; they are hidden as one.
         kept[:, -self.model.fine_rows :] = True
-        hidden = torch.rand(len(rows), generator=generator) < self.config.small_dropout
-        return Asked(cells=cells * kept, words=self.model.read(None, conversations), hidden=hidden)
+        return Asked(cells=cells * kept, words=self.model.read(None, conversations))
 
     def loss(self, batch: Asked, step: int) -> Loss:
         """Return the cross-entropy of the answers, rare findings weighted."""
-        logits = self.model.answer_logits(batch.cells, batch.words, hidden=batch.hidden)
+        logits = self.model.answer_logits(batch.cells, batch.words)
         wanted, counted = answer_tokens(batch.words)
         labels = wanted.masked_fill(~counted, -100)
         total = F.cross_entropy(
@@ -239,9 +237,9 @@ class CaptionRun:
     def finish(self, model: Any, epochs: int) -> None:
         """Write the weights of the decoder in half precision, and what is needed to use them."""
         path = self.folder / "captioner.safetensors"
-        state = {k: v.half() if v.is_floating_point() else v for k, v in model.own_state().items()}
-        save_state(path, state, metadata={"model": self.config.model})
-        tower, name = resolve_model(self.config.tower)
+        state = model.own_state() if self.config.tower else model.state_dict()
+        halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        save_state(path, halved, metadata={"model": self.config.model})
         write_json(
             self.folder / "captioner.json",
             {
@@ -249,7 +247,7 @@ class CaptionRun:
                 "options": {k: v for k, v in self.config.options.items() if k != "dropout"},
                 "words": list(model._tokenizer.entries),
                 "cuts": self.cuts,
-                "tower": {"network": name, "sha256": digest_of(tower / "weights.safetensors")},
+                **self._tower(),
                 "license": self.config.license,
                 "training_data": list(self.config.training_data),
                 "pictures": len(self.training),
@@ -259,6 +257,13 @@ class CaptionRun:
                 "sha256": digest(path),
             },
         )
+
+
+    def _tower(self) -> dict[str, Any]:
+        if not self.config.tower:
+            return {}
+        folder, name = resolve_model(self.config.tower)
+        return {"tower": {"network": name, "sha256": digest_of(folder / "weights.safetensors")}}
 
 
 def _first_right(model: Any, cells: Tensor, words: Words) -> list[bool]:
@@ -346,24 +351,27 @@ def prepare_captioner(out: str | Path, config: CaptionConfig, reporter: Reporter
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        model = models.create(config.model, **config.options, image_weights=config.tower)
+        model = models.create(config.model, **config.options, **({"image_weights": config.tower} if config.tower else {}))
     for p in model.tower.parameters():
         p.requires_grad_(False)
     card = models.card(config.model).input
     if card is None:
         raise InvalidInput(f"{config.model} says nothing of its pictures.", code="config.model")
     data = prepare_told(
-        model.eval(), config.sets, wanted=card, drawn=config.drawn, drawn_seed=config.drawn_seed, cache=config.cache,
-        reporter=reporter,
+        model.eval(), config.sets, wanted=card, drawn=config.drawn, drawn_seed=config.drawn_seed, drawn_px=config.drawn_px,
+        cache=config.cache, reporter=reporter,
     )  # fmt: skip
     write_json(folder / "rejected.json", [{"study_id": n, "code": c, "message": m} for n, c, m in data.rejected])
     outside = data.held_out(config.validation_fraction, seed=config.train.seed)
     training = np.flatnonzero(~outside)
     if len(training) < config.train.batch_size or not outside.any():
         raise InvalidInput(f"{len(training)} pictures to train on are too few.", code="train.too_few")
-    small = model.small_of(torch.from_numpy(data.cells[training, 0]).float())
-    model.fine_mean.copy_(small.mean(0))
-    model.fine_std.copy_(small.std(0) + 1e-3)
+    # Only of drawn photographs is it asked what small things mean.
+    drawn = [i for i in training if data.told[i].retinopathy is not None]
+    if drawn:
+        small = model.small_of(torch.from_numpy(data.cells[drawn, 0]).float())
+        model.fine_mean.copy_(small.mean(0))
+        model.fine_std.copy_(small.std(0) + 1e-2)
     run = CaptionRun(
         folder=folder, config=config, model=model, data=data, training=training, held_out=np.flatnonzero(outside)
     )
