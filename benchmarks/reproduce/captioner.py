@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -33,9 +34,16 @@ from fundusion.layers.eye_words import question
 from fundusion.metrics.statistics import bootstrap, paired_bootstrap
 from fundusion.narrative.comparison import Pair, compare_texts, comparison_page, plain, statements_in
 from fundusion.report.figures import data_uri
-from fundusion.train.caption_data import DRAWN_PX, drawn_eye, drawn_pixels, questions_about, told_of_drawn
+from fundusion.train.caption_data import (
+    DRAWN_PX,
+    drawn_eye,
+    drawn_grades,
+    drawn_pixels,
+    questions_about,
+    see,
+    told_of_drawn,
+)
 from fundusion.train.data import prepare_set
-from fundusion.train.embeddings import resized
 from fundusion.transforms.collate import normalise_images
 
 #: Notes on the picture, which are no findings.
@@ -49,8 +57,10 @@ def main() -> None:
     parser.add_argument("--weights", default="shipped")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/captioner.json"))
-    parser.add_argument("--page", type=Path, help="Also write a page of captions beside the truth; it holds photographs.")
-    parser.add_argument("--drawn", type=int, default=500)
+    parser.add_argument(
+        "--page", type=Path, help="Also write a page of captions beside the truth; it holds photographs."
+    )
+    parser.add_argument("--drawn", type=int, default=600)
     parser.add_argument("--resamples", type=int, default=2000)
     arguments = parser.parse_args()
     model = models.create("captioner.small", weights=arguments.weights).eval()
@@ -121,22 +131,19 @@ def read_eyes(arguments: argparse.Namespace, model) -> dict:
     tested = np.asarray(
         [position_of(f"odir/{r.patient_id}", seed=rule["seed"]) < rule["validation_fraction"] for r in kept]
     )
-    pooled, cells = [], []
-    with torch.inference_mode():
-        for start in range(0, len(kept), 32):
-            stored = torch.from_numpy(np.ascontiguousarray(data.images["cfp"][start : start + 32]))
-            small = normalise_images(resized(stored, 224), wanted)
-            both = [model.tower.encode(x).pooled for x in (small, small.flip(3))]
-            pooled.append((both[0] + both[1]) / 2)
-            held = torch.from_numpy(tested[start : start + 32])
-            if held.any():
-                cells.append(model.cells(normalise_images(resized(stored[held], wanted.size), wanted)))
+    pictures = data.images["cfp"]
+    keys = [hashlib.sha256(np.ascontiguousarray(pictures[i : i + 1]).tobytes()).hexdigest() for i in range(len(kept))]
+    seen = see(
+        model, keys, lambda i: np.asarray(pictures[i : i + 1])[0], wanted=wanted, small=False, cache=arguments.cache
+    )
+    # The mean of the cells is the pooled vector of the encoder.
+    pooled = seen[:, :, : -model.fine_rows].astype(np.float32).mean((1, 2))
     rows = np.flatnonzero(tested)
     return {
         "ids": [kept[i].study_id for i in rows], "words": [words_of(kept[i]) for i in rows],
         "eyes": [kept[i].laterality.value for i in rows], "groups": [data.groups[i] for i in rows],
         "pictures": [np.asarray(data.images["cfp"][i : i + 1])[0] for i in rows] if arguments.page else None,
-        "cells": torch.cat(cells), "tested": tested, "pooled": torch.cat(pooled).numpy(),
+        "cells": torch.from_numpy(seen[tested, 0]).float(), "tested": tested, "pooled": pooled,
         "training_words": [words_of(kept[i]) for i in np.flatnonzero(~tested)],
     }  # fmt: skip
 
@@ -268,14 +275,16 @@ def on_drawn(arguments: argparse.Namespace, model) -> dict:
     began = time.process_time()
     hits: dict[str, list[bool]] = {}
     owners: dict[str, list[str]] = {}
-    for number in range(arguments.drawn):
-        eye, modality = drawn_eye(number, seed, size=DRAWN_PX, picture=False)
+    for number, grade in enumerate(drawn_grades(arguments.drawn)):
+        eye, modality = drawn_eye(number, seed, grade, size=DRAWN_PX, picture=False)
         told = told_of_drawn(eye, modality)
-        pixels = torch.from_numpy(drawn_pixels(number, seed, wanted, size=DRAWN_PX).copy())[None]
+        pixels = torch.from_numpy(drawn_pixels(number, seed, grade, wanted, size=DRAWN_PX).copy())[None]
         images = normalise_images(pixels, wanted)
         asked = [q for q in questions_about(told) if q[0] in KINDS]
         answers = model.generate(
-            images.expand(len(asked), -1, -1, -1), [[Turn(role="user", text=text)] for _, text, _ in asked], max_tokens=6
+            images.expand(len(asked), -1, -1, -1),
+            [[Turn(role="user", text=text)] for _, text, _ in asked],
+            max_tokens=6,
         )
         for (kind, text, right), said in zip(asked, answers, strict=True):
             good = plain(said) == plain(right)
@@ -313,7 +322,9 @@ def show(answer: dict) -> None:
     for k, v in found["by_finding"].items():
         cells = "  ".join(f"{n} {x:.2f}" for n, x in v.items() if isinstance(x, float))
         print(f"  {k:44s} {v['eyes']:4d} eyes, named {v['named']:4d}  {cells}")
-    print(f" captions: {found['distinct_captions']} different; right eye named {found['laterality_accuracy_of_picture']:.3f}")
+    print(
+        f" captions: {found['distinct_captions']} different; right eye named {found['laterality_accuracy_of_picture']:.3f}"
+    )
     print(f" text: {json.dumps(found['text'])}")
     print("questions on drawn eyes")
     for k, v in answer["drawn"].items():

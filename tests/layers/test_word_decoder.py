@@ -38,7 +38,9 @@ def test_marks_are_never_said_and_lengths_are_kept():
 def test_draws_follow_seed_top_k_and_top_p():
     def draws(**rule):
         return {
-            tuple(run(TABLE, Decoding(temperature=1.0, **rule), max_tokens=1, generator=torch.Generator().manual_seed(s)))
+            tuple(
+                run(TABLE, Decoding(temperature=1.0, **rule), max_tokens=1, generator=torch.Generator().manual_seed(s))
+            )
             for s in range(40)
         }
 

@@ -98,7 +98,7 @@ def test_bad_requests_are_refused_with_a_reason(model):
         model.generate(IMAGES[:1], asked("which eye?"), max_tokens=0)
     with pytest.raises(InvalidInput, match="must be positive"):
         model.generate(IMAGES[:1], asked("which eye?"), stop=("",))
-    with pytest.raises(InvalidInput, match="Ask a shorter question|reads 48"):
+    with pytest.raises(InvalidInput, match="this model reads 48"):
         model.generate(IMAGES[:1], asked("eye " * 60))
     with pytest.raises(InvalidInput, match="normalised images"):
         model.generate(IMAGES[:2], asked("which eye?"))

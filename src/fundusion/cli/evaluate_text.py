@@ -21,9 +21,13 @@ def evaluate_text(
         Path, typer.Argument(help="CSV: study_id, text, reference; laterality, kind, image where there are any.")
     ],
     *,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML page to write; scores go beside it as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML page to write; scores go beside it as JSON.")
+    ] = None,
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
-    root: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to; that of the table.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that image paths are relative to; that of the table.")
+    ] = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "Texts beside the truth",
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
@@ -57,7 +61,9 @@ def _evaluate(texts: Path, out: Path | None, language: str, root: Path, *, title
         print_error(f"rejected: {name}: {why}")
     if not pairs:
         raise InvalidInput(
-            f"{texts.name} holds no text with a reference.", code="text.none", hint="Columns: study_id, text, reference."
+            f"{texts.name} holds no text with a reference.",
+            code="text.none",
+            hint="Columns: study_id, text, reference.",
         )
     found = compare_texts([p for p, _ in pairs], language=language)
     table(score_rows(found), ("score", "value"))
@@ -100,7 +106,9 @@ def read_pairs(path: Path) -> tuple[list[tuple[Pair, str]], list[tuple[str, str]
     missing = [n for n in needed if rows and n not in rows[0]]
     if missing:
         raise InvalidInput(
-            f"{path.name} has no column {', '.join(missing)}.", code="table.column", hint=f"Columns: {', '.join(needed)}."
+            f"{path.name} has no column {', '.join(missing)}.",
+            code="table.column",
+            hint=f"Columns: {', '.join(needed)}.",
         )
     pairs, rejected = [], []
     for number, row in enumerate(rows, 2):

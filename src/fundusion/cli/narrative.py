@@ -24,7 +24,8 @@ _Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 _Columns = Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")]
 _Root = Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")]
 _Captioner = Annotated[
-    str, typer.Option(help="shipped, a folder of train-captioner, or none: words of a small model on the picture alone.")
+    str,
+    typer.Option(help="shipped, a folder of train-captioner, or none: words of a small model on the picture alone."),
 ]
 _Modality = Annotated[str, typer.Option(help="What loose pictures are.")]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the answers to this JSON file.")]
@@ -75,7 +76,14 @@ def describe(
 
 
 def _describe(
-    inputs: list[Path], language: str, draft: Path | None, *, evidence: bool, captioner: str, out: Path | None, **how: Any
+    inputs: list[Path],
+    language: str,
+    draft: Path | None,
+    *,
+    evidence: bool,
+    captioner: str,
+    out: Path | None,
+    **how: Any,
 ) -> int:
     from ..core.errors import InvalidInput
     from ..narrative.checker import check_text

@@ -198,8 +198,7 @@ def _meteor(texts: Sequence[str], references: Sequence[str], language: str) -> f
         return _Characters().tokenize(text) if language == "zh" else _LATIN.findall(text.lower())
 
     values = [
-        single_meteor_score(split(r), split(t), wordnet=_NoSynonyms())
-        for t, r in zip(texts, references, strict=True)
+        single_meteor_score(split(r), split(t), wordnet=_NoSynonyms()) for t, r in zip(texts, references, strict=True)
     ]
     return float(sum(values) / len(values))
 

@@ -396,8 +396,13 @@ def small(
 @models.register(
     "captioner.test",
     replace(
-        _CARD, title="Captioner, smallest", input=replace(_INPUT, size=64), weight_license=None, training_data=(),
-        obtain="", notes="",
+        _CARD,
+        title="Captioner, smallest",
+        input=replace(_INPUT, size=64),
+        weight_license=None,
+        training_data=(),
+        obtain="",
+        notes="",
     ),  # fmt: skip
 )
 def test(*, weights: str | Path | None = None) -> Captioner:

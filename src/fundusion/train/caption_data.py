@@ -290,7 +290,8 @@ def prepare_told(
         folder = Path(chosen.root)
         records = [
             replace(
-                r, study_id=f"{chosen.name}/{r.study_id}",
+                r,
+                study_id=f"{chosen.name}/{r.study_id}",
                 patient_id=f"{chosen.name}/{r.patient_id}" if r.patient_id else None,
             )
             for r in datasets.create(chosen.name, root=folder if folder.is_absolute() else data_folder() / folder)
@@ -314,7 +315,9 @@ def prepare_told(
             )  # fmt: skip
     if drawn:
         grades = drawn_grades(drawn)
-        told += [told_of_drawn(*drawn_eye(i, drawn_seed, grades[i], size=drawn_px, picture=False)) for i in range(drawn)]
+        told += [
+            told_of_drawn(*drawn_eye(i, drawn_seed, grades[i], size=drawn_px, picture=False)) for i in range(drawn)
+        ]
         keys = drawing_keys(drawn, drawn_seed, size=drawn_px)
         with reporter("drawing eyes") as show:
             parts.append(

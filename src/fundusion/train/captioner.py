@@ -221,7 +221,9 @@ class CaptionRun:
                 asked = [next((q for q in questions_about(self.data.told[i]) if q[0] == kind), None) for i in rows]
                 known = [i for i, q in enumerate(asked) if q is not None]
                 if known:
-                    chats = [[Turn(role="user", text=asked[i][1]), Turn(role="assistant", text=asked[i][2])] for i in known]  # type: ignore[index]
+                    chats = [
+                        [Turn(role="user", text=asked[i][1]), Turn(role="assistant", text=asked[i][2])] for i in known
+                    ]  # type: ignore[index]
                     hits.setdefault(kind, []).extend(_first_right(model, cells[known], model.read(None, chats)))
         each = {k: float(np.mean(v)) for k, v in hits.items()}
         return {"answers": float(np.mean(list(each.values()))), **each} if each else {}
@@ -257,7 +259,6 @@ class CaptionRun:
                 "sha256": digest(path),
             },
         )
-
 
     def _tower(self) -> dict[str, Any]:
         if not self.config.tower:
@@ -351,7 +352,9 @@ def prepare_captioner(out: str | Path, config: CaptionConfig, reporter: Reporter
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        model = models.create(config.model, **config.options, **({"image_weights": config.tower} if config.tower else {}))
+        model = models.create(
+            config.model, **config.options, **({"image_weights": config.tower} if config.tower else {})
+        )
     for p in model.tower.parameters():
         p.requires_grad_(False)
     card = models.card(config.model).input
