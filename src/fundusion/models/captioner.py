@@ -403,7 +403,7 @@ def small(
         training_data=(),
         obtain="",
         notes="",
-    ),  # fmt: skip
+    ),
 )
 def test(*, weights: str | Path | None = None) -> Captioner:
     """Return the smallest legal configuration."""
