@@ -69,9 +69,11 @@ def test_three_steps_of_training_reach_every_weight_of_the_decoder_and_none_of_t
     before = {k: v.clone() for k, v in model.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     captions = [told_picture("cfp", "OD", ["drusen"]), told_findings(["normal"]), "右眼。"]
+    describe, retinopathy = (Captioning(smoothing=0.0, prompt=question(k)) for k in ("caption", "retinopathy"))
     losses = []
     for _ in range(3):
-        loss = Captioning(smoothing=0.0, prompt="describe the picture?")(model, IMAGES, captions).total
+        # What is small is shown to the question on retinopathy only.
+        loss = describe(model, IMAGES, captions).total + retinopathy(model, IMAGES, ["yes.", "no.", "no."]).total
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -73,8 +73,9 @@ class Captioner(nn.Module):
         self.cuts: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
         self.seen = nn.Sequential(nn.LayerNorm(tower.embed_dim), nn.Linear(tower.embed_dim, embed_dim))
-        self.rows = nn.Parameter(torch.randn(8, embed_dim) * 0.02)
-        self.columns = nn.Parameter(torch.randn(8, embed_dim) * 0.02)
+        self.rows = nn.Parameter(torch.randn(8, embed_dim) * 0.2)
+        self.columns = nn.Parameter(torch.randn(8, embed_dim) * 0.2)
+        self.sides = nn.Linear(tower.embed_dim, embed_dim)
         self.none = nn.Parameter(torch.zeros(1, embed_dim))
         self.fine_width = _STATISTICS * sum(tower.widths[:2])
         #: Last rows of what is seen that hold them.
@@ -108,14 +109,21 @@ class Captioner(nn.Module):
         return cells[:, -self.fine_rows :].flatten(1)[:, : self.fine_width]
 
     def look(self, cells: Tensor) -> Tensor:
-        """Return cells as the decoder reads them `(B, N + 2, E)`: with their places, then their mean, then what is small."""
+        """Return cells as the decoder reads them `(B, N + 3, E)`: with their places, their mean, left against right, what is small.
+
+        The side of an eye is where its disc is: the difference of both halves says it, the cells alone only after long training.
+        """
         small = self.small_of(cells)
         cells = cells[:, : -self.fine_rows]
         side = int(cells.shape[1] ** 0.5)
         places = (self.rows[:side, None] + self.columns[None, :side]).flatten(0, 1)
         found = self.seen(cells)
         small = self.fine(((small - self.fine_mean) / self.fine_std).clamp(-5, 5))
-        return torch.cat([found + places, found.mean(1, keepdim=True), small[:, None]], 1)
+        columns = self.seen[0](cells).unflatten(1, (side, side)).mean(1)
+        # Of a single cell both halves are the cell.
+        half = max(1, side // 2)
+        halves = self.sides(columns[:, :half].mean(1) - columns[:, side - half :].mean(1))
+        return torch.cat([found + places, found.mean(1, keepdim=True), halves[:, None], small[:, None]], 1)
 
     def _seen(self, pictures: Pictures, count: int) -> Tensor:
         kinds = [m for m in pictures.images if bool(pictures.present[m].any())]

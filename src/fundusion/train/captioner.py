@@ -38,6 +38,10 @@ from .run import Reporter
 from .steps import generators_of
 
 
+#: How often a kind of question is asked; the others twice.
+_OFTEN = {"modality": 0.5, "retinopathy": 4.0}
+
+
 class CaptionConfig(BaseModel):
     """Everything that decides the weights, besides the pictures."""
 
@@ -113,9 +117,9 @@ class CaptionStep:
         for row, view in zip(rows, views, strict=True):
             told = self.data.told[row].mirrored() if view else self.data.told[row]
             asked = [q for q in questions_about(told) if not self.kinds or q[0] in self.kinds]
-            # Kinds first, so that what can be asked in more ways is not asked more often; findings twice.
+            # Kinds first, so that what can be asked in more ways is not asked more often; the easy one least.
             kinds = sorted({q[0] for q in asked})
-            chance = np.asarray([2.0 if k in ("caption", "findings") else 1.0 for k in kinds])
+            chance = np.asarray([_OFTEN.get(k, 2.0) for k in kinds])
             kind = kinds[int(numbers.choice(len(kinds), p=chance / chance.sum()))]
             chosen = [q for q in asked if q[0] == kind]
             _, question, answer = chosen[int(numbers.integers(len(chosen)))]
