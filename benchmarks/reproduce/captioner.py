@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument(
         "--page", type=Path, help="Also write a page of captions beside the truth; it holds photographs."
     )
-    parser.add_argument("--drawn", type=int, default=600)
+    parser.add_argument("--drawn", type=int, default=400)
     parser.add_argument("--resamples", type=int, default=2000)
     arguments = parser.parse_args()
     model = models.create("captioner.small", weights=arguments.weights).eval()
@@ -281,10 +281,11 @@ def on_drawn(arguments: argparse.Namespace, model) -> dict:
         pixels = torch.from_numpy(drawn_pixels(number, seed, grade, wanted, size=DRAWN_PX).copy())[None]
         images = normalise_images(pixels, wanted)
         asked = [q for q in questions_about(told) if q[0] in KINDS]
-        answers = model.generate(
-            images.expand(len(asked), -1, -1, -1),
-            [[Turn(role="user", text=text)] for _, text, _ in asked],
-            max_tokens=6,
+        chats = [[Turn(role="user", text=text)] for _, text, _ in asked]
+        # `generate` would look at the same picture once per question.
+        seen = model.look(model.cells(images)).expand(len(asked), -1, -1)
+        answers = model._answers(
+            seen, model.read(None, chats, answers=False), 6, model.decoding, 0, stop=(), watch=None
         )
         for (kind, text, right), said in zip(asked, answers, strict=True):
             good = plain(said) == plain(right)
