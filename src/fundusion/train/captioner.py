@@ -37,7 +37,6 @@ from .loop import RunResult, fit
 from .run import Reporter
 from .steps import generators_of
 
-
 #: How often a kind of question is asked; the others twice.
 _OFTEN = {"modality": 0.5, "retinopathy": 4.0}
 
