@@ -6,6 +6,7 @@ import torch
 
 from fundusion.core.registry import ImageInput, models
 from fundusion.core.study import StudyRecord
+from fundusion.core.vocabulary import Laterality
 from fundusion.layers.eye_words import FINDINGS
 from fundusion.train.caption_data import (
     KEYWORDS,
@@ -26,7 +27,10 @@ WANTED = ImageInput(size=64)
 def test_keywords_become_findings_and_unknown_words_make_no_normal_eye():
     assert set(KEYWORDS.values()) <= set(FINDINGS)
     one = StudyRecord(
-        study_id="a", patient_id="7", laterality="OD", labels={"findings": ("drusen", "lens dust", "laser spot")}
+        study_id="a",
+        patient_id="7",
+        laterality=Laterality.RIGHT,
+        labels={"findings": ("drusen", "lens dust", "laser spot")},
     )
     told = told_of(one, "odir")
     assert (told.findings, told.eye, told.group) == (("drusen", "laser"), "OD", "7")

@@ -57,7 +57,7 @@ class CaptionConfig(BaseModel):
     drawn_seed: int = 1
     drawn_px: int = Field(default=DRAWN_PX, ge=48)
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
-    #: Decoders that decide the cuts; 0 says the likeliest answer.
+    #: Decoders that decide the cuts; 1 asks the trained one on its own patients; 0 says the likeliest answer.
     folds: int = Field(default=3, ge=0)
     #: Epochs of each of them, over real pictures only.
     fold_epochs: int = Field(default=8, ge=1)
@@ -241,6 +241,8 @@ class CaptionRun:
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write the weights of the decoder in half precision, and what is needed to use them."""
+        if self.config.folds == 1:
+            self.cuts = weigh_findings(self, lambda title: nullcontext(lambda *a, **k: None), model.eval())
         path = self.folder / "captioner.safetensors"
         state = model.own_state() if self.config.tower else model.state_dict()
         halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
@@ -278,8 +280,8 @@ def _first_right(model: Any, cells: Tensor, words: Words) -> list[bool]:
     return (logits[rows, first - 1].argmax(1) == words.ids[rows, first]).tolist()
 
 
-def weigh_findings(run: CaptionRun, reporter: Reporter) -> dict[str, float]:
-    """Return the cuts of findings, from decoders of folds over the real training patients; nothing where there are no folds."""
+def weigh_findings(run: CaptionRun, reporter: Reporter, trained: Any = None) -> dict[str, float]:
+    """Return the cuts of findings on the real training patients, from decoders of folds or from the trained one."""
     config, data = run.config, run.data
     known = [i for i in run.training if data.told[i].source != "drawn" and data.told[i].findings and data.told[i].eye]
     counts: dict[str, int] = {}
@@ -287,16 +289,18 @@ def weigh_findings(run: CaptionRun, reporter: Reporter) -> dict[str, float]:
         for family in {family_of(k) for k in data.told[i].findings or ()}:
             counts[family] = counts.get(family, 0) + 1
     families = tuple(f for f in dict.fromkeys(map(family_of, FINDINGS)) if counts.get(f, 0) >= config.min_count)
-    if not config.folds or NORMAL not in families:
+    if NORMAL not in families or (trained is None and config.folds < 2):
         return {}
     rows = np.asarray(known)
+    truth = np.asarray([[f in {family_of(x) for x in data.told[i].findings or ()} for f in families] for i in rows])
+    if trained is not None:
+        return fit_cuts(grouped(chances_on(trained, data, rows), families), truth, families)
     fold = np.asarray([int(position_of(data.told[i].group, seed=config.train.seed + 1) * config.folds) for i in rows])
     chances = np.zeros((len(rows), len(FINDINGS)))
     with reporter("weighing findings") as show:
         for k in range(config.folds):
             model = _decoder_of(run, rows[fold != k], k, show)
             chances[fold == k] = chances_on(model, data, rows[fold == k])
-    truth = np.asarray([[f in {family_of(x) for x in data.told[i].findings or ()} for f in families] for i in rows])
     return fit_cuts(grouped(chances, families), truth, families)
 
 
