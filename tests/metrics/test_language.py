@@ -71,4 +71,9 @@ def test_overlap_of_words(language, same, other):
     assert alike["rouge_l"] == pytest.approx(1.0)
     assert alike["bleu"] == pytest.approx(100.0)
     assert text_overlap([other], [same], language=language)["rouge_l"] < 0.5
-    assert text_overlap([], []) == {"bleu": None, "rouge_l": None}
+    assert alike["meteor"] > 0.99
+    assert text_overlap([other], [same], language=language)["meteor"] < alike["meteor"]
+    assert text_overlap([], []) == {"bleu": None, "rouge_l": None, "meteor": None}
+    # Stems count as matches, synonyms do not: nothing is downloaded.
+    assert text_overlap(["haemorrhages"], ["haemorrhage"])["meteor"] > 0.4
+    assert text_overlap(["bleeding"], ["haemorrhage"])["meteor"] == 0.0

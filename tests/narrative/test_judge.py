@@ -41,7 +41,7 @@ from fundusion.narrative.judge import judge, statements_of
         ("The cup-to-disc ratio is enlarged", "unsupported"),
         # The report reader takes these for something else than a person does.
         ("Glaucoma is likely absent", "certainty"),
-        ("Cataract may be absent", "contradiction"),
+        ("Cataract may be absent", "certainty"),
         ("白内障可能为青光眼", "certainty"),
         ("Cataract, grade 2", "number"),
         ("NPDR grade 2 and cataract grade 2", "number"),

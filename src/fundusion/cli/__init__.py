@@ -11,6 +11,7 @@ from .analysis import analyze, demo
 from .check import check
 from .data import draw
 from .datasets import app as datasets_app
+from .evaluate_text import evaluate_text
 from .instruct_data import instruct_data
 from .knowledge import knowledge
 from .label import label
@@ -23,6 +24,7 @@ from .pretrain import pretrain
 from .screen import fail
 from .search import index, search
 from .segment import segment, train_segmenter
+from .train_captioner import train_captioner
 from .zeroshot import ground, zeroshot
 
 app = typer.Typer(
@@ -42,6 +44,8 @@ app.command("convert-weights")(convert_weights)
 app.command("train-segmenter")(train_segmenter)
 app.command("instruct-data")(instruct_data)
 app.command("oct-layers")(oct_layers)
+app.command("train-captioner")(train_captioner)
+app.command("evaluate-text")(evaluate_text)
 app.add_typer(datasets_app)
 
 

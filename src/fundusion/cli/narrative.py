@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import wording
-from .screen import REJECTED, fail, print_error, progress, say
+from .screen import REJECTED, fail, print_error, say
+from .studies import analysed, aside_of, heading, identity
 from .wording import Wording
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..narrative.checker import Checked
     from ..narrative.facts import Facts
     from ..narrative.generators import Worder
+    from ..narrative.picture_words import PictureWriter
     from ..pipeline import Analysis
 
 _Inputs = Annotated[
@@ -26,6 +27,10 @@ _Language = Annotated[str, typer.Option(help="en or zh.")]
 _Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 _Columns = Annotated[Path | None, typer.Option(help="TOML with [columns] for tables that look different.")]
 _Root = Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")]
+_Captioner = Annotated[
+    str,
+    typer.Option(help="shipped, a folder of train-captioner, or none: words of a small model on the picture alone."),
+]
 _Modality = Annotated[str, typer.Option(help="What loose pictures are.")]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the answers to this JSON file.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")]
@@ -55,6 +60,7 @@ def describe(
     seed: wording.Seed = 0,
     max_words: wording.MaxWords = 120,
     stream: wording.Stream = False,
+    captioner: _Captioner = "shipped",
     device: _Device = "cpu",
     columns: _Columns = None,
     root: _Root = None,
@@ -65,6 +71,7 @@ def describe(
     """Describe the findings of a model in words; every sentence names its evidence, what is uncertain is worded so.
 
     Templates write unless --model names a generator; then only what the findings support of its words is shown.
+    Beside them stands the caption of a small model that looks at the picture alone, and which of its findings differ.
 
     Exit codes: 0 all described, 3 some studies rejected, 4 refused before work began.
 
@@ -83,7 +90,8 @@ def describe(
         is_streamed=stream, device=device,
     )  # fmt: skip
     how = {"device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _describe(inputs, language, draft, words=words, evidence=evidence, out=out, **how), debug)
+    how |= {"words": words, "captioner": captioner}
+    _guarded(lambda: _describe(inputs, language, draft, evidence=evidence, out=out, **how), debug)
 
 
 def _describe(
@@ -93,6 +101,7 @@ def _describe(
     *,
     words: Wording,
     evidence: bool,
+    captioner: str,
     out: Path | None,
     **how: Any,
 ) -> int:
@@ -106,14 +115,15 @@ def _describe(
     worder = words.open()
     if worder is not None and draft is not None:
         raise InvalidInput("--draft and a generator are two texts.", code="config.generator", hint="Give one of them.")
+    writer = _writer(captioner)
     rows, rejected = [], 0
-    for record, analysis, count in _studies(inputs, model=words.findings_model, **how):
+    for record, analysis, count in analysed(inputs, model=words.findings_model, **how):
         if text is not None and count != 1:
             raise InvalidInput(
                 f"a draft is about one study, {count} were given.", code="describe.one_study", hint="Name one picture."
             )
         facts = facts_of(analysis.result)
-        rejected += _heading(analysis)
+        rejected += heading(analysis)
         checked, written = _checked(
             record, analysis, facts, language, text=text, draft=draft, worder=worder, words=words
         )
@@ -124,12 +134,17 @@ def _describe(
             wording.show_removed(checked.removed)
         if checked and worder is not None:
             wording.show_counts(checked.counts, fell_back=checked.fell_back and written is not None)
-        aside = _aside(record, analysis)
-        entry = {**_identity(analysis), "set_aside": aside, "narrative": told.to_dict()}
+        seen = writer.describe(analysis.study, facts, language) if writer else None
+        for i, line in enumerate(seen.lines(language) if seen else ()):
+            say(f"  {'  ' * bool(i)}{line}")
+        aside = aside_of(record, analysis)
+        entry = {**identity(analysis), "set_aside": aside, "narrative": told.to_dict()}
         if checked:
             entry |= {"removed": [r.to_dict() for r in checked.removed], "fell_back": checked.fell_back}
         if worder is not None:
             entry |= {"generator": worder.origin, "draft": written}
+        if seen:
+            entry["caption"] = seen.to_dict()
         rows.append(entry)
         say()
     _write(out, rows)
@@ -183,6 +198,7 @@ def ask(
     seed: wording.Seed = 0,
     max_words: wording.MaxWords = 120,
     stream: wording.Stream = False,
+    captioner: _Captioner = "none",
     device: _Device = "cpu",
     columns: _Columns = None,
     root: _Root = None,
@@ -208,10 +224,20 @@ def ask(
         is_streamed=stream, device=device,
     )  # fmt: skip
     how = {"device": device, "columns": columns, "root": root, "modality": modality}
-    _guarded(lambda: _ask(image, question, language, out, words=words, **how), debug)
+    how |= {"words": words, "captioner": captioner}
+    _guarded(lambda: _ask(image, question, language, out, **how), debug)
 
 
-def _ask(image: Path, question: str, language: str | None, out: Path | None, *, words: Wording, **how: Any) -> int:
+def _ask(
+    image: Path,
+    question: str,
+    language: str | None,
+    out: Path | None,
+    *,
+    words: Wording,
+    captioner: str,
+    **how: Any,
+) -> int:
     from ..core.errors import InvalidInput
     from ..narrative.facts import facts_of
     from ..narrative.questions import answer_question, check_question
@@ -219,14 +245,15 @@ def _ask(image: Path, question: str, language: str | None, out: Path | None, *, 
     # Before a picture is read: a bad question costs nothing.
     _, spoken = check_question(question, language)
     worder = words.open()
+    writer = _writer(captioner)
     rows, code = [], 0
-    for record, analysis, count in _studies([image], model=words.findings_model, **how):
+    for record, analysis, count in analysed([image], model=words.findings_model, **how):
         if count != 1:
             raise InvalidInput(
                 f"a question is about one study, {count} were given.", code="ask.one_study", hint="Name one picture."
             )
         facts = facts_of(analysis.result)
-        rejected = _heading(analysis)
+        rejected = heading(analysis)
         told = None
         if worder is not None:
             from ..narrative.telling import answer_with
@@ -236,13 +263,18 @@ def _ask(image: Path, question: str, language: str | None, out: Path | None, *, 
                 told = answer_with(worder, question, facts, shown, language=language, seed=words.seed, watch=watch)
         answer = told.answer if told else answer_question(question, facts, language=language)
         say(f"  {answer.text}" + (f"  [{', '.join(answer.evidence)}]" if answer.evidence else ""))
+        own = writer.ask(analysis.study, answer.kind, spoken) if writer and not rejected else None
+        if own:
+            say(f"  {own}")
         code = REJECTED if rejected or answer.kind == "refused" else 0
-        aside = {**_aside(record, analysis), "question": int(answer.code == "ask.injection")}
-        entry = {**_identity(analysis), "set_aside": aside, "answer": answer.to_dict()}
+        aside = {**aside_of(record, analysis), "question": int(answer.code == "ask.injection")}
+        entry = {**identity(analysis), "set_aside": aside, "answer": answer.to_dict()}
         if told and worder:
             wording.show_removed(told.removed)
             removed = [r.to_dict() for r in told.removed]
             entry |= {"generator": worder.origin, "worded_by": told.origin, "draft": told.draft, "removed": removed}
+        if own:
+            entry["captioner"] = own
         rows.append(entry)
     say(_END[spoken])
     _write(out, rows)
@@ -317,10 +349,10 @@ def _recommend(
     rules(Facts(), setting=setting, language=language)
     worder = words.open()
     rows, rejected, cited = [], 0, {}
-    for record, analysis, _ in _studies(inputs, measure=False, model=words.findings_model, **how):
+    for record, analysis, _ in analysed(inputs, measure=False, model=words.findings_model, **how):
         known = diabetes_of(record.metadata.get("diabetes") if diabetes is None else diabetes)
         items = rules(facts_of(analysis.result), diabetes=known, setting=setting, language=language)
-        rejected += _heading(analysis)
+        rejected += heading(analysis)
         told = None
         if worder is not None:
             from ..narrative.telling import recommend_with
@@ -335,8 +367,8 @@ def _recommend(
                 say(f"  wording of the generator not shown ({told[i].reason}): {' '.join(told[i].draft.split())[:160]}")
             cited |= dict.fromkeys(item.sources)
         entry = {
-            **_identity(analysis),
-            "set_aside": _aside(record, analysis),
+            **identity(analysis),
+            "set_aside": aside_of(record, analysis),
             "urgency": urgency_of(items),
             "recommendations": [i.to_dict() for i in items],
         }
@@ -352,6 +384,14 @@ def _recommend(
     return REJECTED if rejected else 0
 
 
+def _writer(captioner: str) -> PictureWriter | None:
+    if captioner == "none":
+        return None
+    from ..narrative.picture_words import PictureWriter
+
+    return PictureWriter(captioner)
+
+
 def diabetes_of(value: object) -> bool | None:
     """Return whether a cell says that the person has diabetes; None when it does not say.
 
@@ -363,67 +403,6 @@ def diabetes_of(value: object) -> bool | None:
     if words in ("yes", "true", "1", "1.0", "是", "有"):
         return True
     return False if words in ("no", "false", "0", "0.0", "否", "无") else None
-
-
-def _studies(inputs: list[Path], **how: Any) -> Iterator[tuple[StudyRecord, Analysis, int]]:
-    """Yield each record with its analysis and how many there are; one that cannot be used is a rejected analysis."""
-    from ..core.errors import FundusionError, InvalidInput
-    from ..core.study import StudyRecord
-    from ..datasets.folder import discover
-
-    found = discover(inputs, columns=how["columns"], modality=how["modality"], root=how["root"])
-    for note in found.notes:
-        print_error(f"note: {note}")
-    from ..pipeline import Pipeline
-
-    pipeline = Pipeline.load(how["model"], device=how["device"], explain="none", measure=how.get("measure", True))
-    total = len(found) + len(found.rejected)
-    with progress("studies") as show:
-        for i, record in enumerate(found):
-            try:
-                analysis = pipeline(record)
-            except FundusionError as error:
-                analysis = pipeline.reject(record, error)
-            show(i + 1, total)
-            yield record, analysis, total
-        for i, row in enumerate(found.rejected):
-            record = StudyRecord(study_id=row.study_id)
-            error = InvalidInput(row.message, code=row.code)
-            show(len(found) + i + 1, total)
-            yield record, pipeline.reject(record, error), total
-
-
-def _heading(analysis: Analysis) -> int:
-    """Print which study follows; returns 1 for a rejected one."""
-    from ..narrative.intake import shown_name
-
-    result = analysis.result
-    say(f"{shown_name(result.study_id)} {result.laterality or ''}".rstrip())
-    if result.status == "ok":
-        return 0
-    print_error(f"rejected [{result.code}]: {result.message} {result.hint}".rstrip())
-    return 1
-
-
-def _aside(record: StudyRecord, analysis: Analysis) -> dict[str, int]:
-    from ..narrative.intake import set_aside
-
-    found = set_aside(record, analysis.study)
-    if any(found.values()):
-        where = ", ".join(f"{k.replace('_', ' ')} {n}" for k, n in found.items() if n)
-        print_error(f"note: words that speak to a machine were set aside and changed nothing ({where}).")
-    return found
-
-
-def _identity(analysis: Analysis) -> dict[str, Any]:
-    result = analysis.result
-    return {
-        "study_id": result.study_id,
-        "laterality": result.laterality,
-        "status": result.status,
-        "code": result.code,
-        "model": result.provenance.get("model"),
-    }
 
 
 def _wording(told: Any) -> dict[str, Any]:

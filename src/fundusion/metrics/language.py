@@ -3,12 +3,13 @@
 Statements are tuples (finding, status, eye) that a reader made of the texts; nothing here reads words.
 
 Source: precision, recall and F1 of findings as in CheXbert, Smit et al. 2020, arXiv:2004.09167; BLEU by sacrebleu, Post 2018,
-arXiv:1804.08771; ROUGE-L by rouge-score, Lin 2004, W04-1013.
+arXiv:1804.08771; ROUGE-L by rouge-score, Lin 2004, W04-1013; METEOR by nltk, Banerjee and Lavie 2005, W05-0909, without synonyms.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -151,20 +152,21 @@ def invented_number_rate(numbers: Sequence[Collection[str]], known: Sequence[Col
 
 
 def text_overlap(texts: Sequence[str], references: Sequence[str], *, language: str = "en") -> dict[str, float | None]:
-    """Return BLEU (0 to 100) and ROUGE-L (0 to 1) of texts; None for one whose library is not installed.
+    """Return BLEU (0 to 100), ROUGE-L and METEOR (0 to 1) of texts; None for one whose library is not installed.
 
     Overlap of words says little of truth ("no cataract" and "cataract" share most of them): read it beside the others.
 
     Source:
         Post 2018, arXiv:1804.08771 (sacrebleu, its tokenizer "zh" for Chinese); Lin 2004, W04-1013 (rouge-score, ROUGE-L F1;
-        characters stand for words in Chinese).
+        characters stand for words in Chinese); Banerjee and Lavie 2005, W05-0909 (nltk). METEOR here matches words and their
+        stems, never synonyms: WordNet would have to be downloaded, so these values are a little below published ones.
 
     Example:
         >>> text_overlap(["no cataract in the right eye"], ["no cataract in the right eye"])["bleu"] in (None, 100.0)
         True
     """
     _same_length(texts, references)
-    scores: dict[str, float | None] = {"bleu": None, "rouge_l": None}
+    scores: dict[str, float | None] = {"bleu": None, "rouge_l": None, "meteor": None}
     if not texts:
         return scores
     if importlib.util.find_spec("sacrebleu") is not None:
@@ -181,7 +183,32 @@ def text_overlap(texts: Sequence[str], references: Sequence[str], *, language: s
         scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Characters() if language == "zh" else None)
         values = [scorer.score(r, t)["rougeL"].fmeasure for t, r in zip(texts, references, strict=True)]
         scores["rouge_l"] = float(sum(values) / len(values))
+    if importlib.util.find_spec("nltk") is not None:
+        scores["meteor"] = _meteor(texts, references, language)
     return scores
+
+
+_LATIN = re.compile(r"[a-z]+|\d+")
+
+
+def _meteor(texts: Sequence[str], references: Sequence[str], language: str) -> float:
+    from nltk.translate.meteor_score import single_meteor_score
+
+    def split(text: str) -> list[str]:
+        return _Characters().tokenize(text) if language == "zh" else _LATIN.findall(text.lower())
+
+    values = [
+        single_meteor_score(split(r), split(t), wordnet=_NoSynonyms()) for t, r in zip(texts, references, strict=True)
+    ]
+    return float(sum(values) / len(values))
+
+
+class _NoSynonyms:
+    """Stands for WordNet, which would have to be downloaded."""
+
+    def synsets(self, word: str) -> list[object]:
+        """Return nothing."""
+        return []
 
 
 class _Characters:

@@ -58,6 +58,7 @@ class ContrastResNet(nn.Module):
         from timm.models.resnet import BasicBlock, ResNet
 
         self.embed_dim = channels[-1]
+        self.widths = channels
         self.body = ResNet(
             BasicBlock,
             list(layers),
@@ -72,6 +73,14 @@ class ContrastResNet(nn.Module):
             drop_path_rate=drop_path,
         )
         self.body.maxpool = nn.Identity()
+
+    def stages(self, images: Tensor, count: int = 4) -> list[Tensor]:
+        """Return the maps of the first stages, fine to coarse."""
+        body = self.body
+        maps = [body.maxpool(body.act1(body.bn1(body.conv1(local_contrast(images)))))]
+        for stage in (body.layer1, body.layer2, body.layer3, body.layer4)[:count]:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
     def encode(self, images: Tensor) -> Features:
         """Return pooled `(T, E)` and the last map `(T, E, H/16, W/16)` of normalised images `(T, 3, H, W)`."""

@@ -117,3 +117,29 @@ def segmenter_facts(name: str | Path) -> dict[str, Any]:
         UnknownName: Neither a shipped name nor a folder with a segmenter in it.
     """
     return dict(json.loads((resolve_segmenter(name)[0] / "segmenter.json").read_text("utf-8")))
+
+
+def shipped_captioners() -> list[str]:
+    """Return the names of the captioners inside the package."""
+    return sorted(p.parent.name for p in _FOLDER.glob("*/captioner.json"))
+
+
+def resolve_captioner(name: str | Path) -> tuple[Path, str]:
+    """Return the folder of a captioner, and the name to record; "shipped" is the one in the package.
+
+    Raises:
+        UnknownName: Neither a shipped name nor a folder with a captioner in it.
+    """
+    wanted = "captioner" if str(name) == "shipped" else str(name)
+    if wanted in shipped_captioners():
+        return _FOLDER / wanted, wanted
+    folder = Path(name)
+    for candidate in (folder, folder / "model"):
+        if (candidate / "captioner.json").is_file():
+            return candidate, folder.name
+    raise UnknownName(
+        f"no captioner is called {folder.name!r}, and no folder of that name holds one.",
+        code="model.not_found",
+        hint=f"Shipped: {', '.join(shipped_captioners()) or 'none'}; or give the folder that "
+        "`fundusion train-captioner --out` wrote.",
+    )

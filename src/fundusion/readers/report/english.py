@@ -13,10 +13,14 @@ _MARKS = TERM + EYE + NUMBER
 _CANNOT = r"(?:can ?not|can't|could not|couldn't|cant)"
 _BE = r"(?:is|are|was|were|has been|have been)"
 _SEEN = r"(?:seen|noted|present|visible|evident|found|detected|identified|observed|appreciated|demonstrated|visuali[sz]ed|apparent)"
+#: What stands between "no" and the finding it denies: "grade 0: no apparent retinopathy" does not deny what is before the colon.
+_QUALIFIED = (
+    "(?:new|definite|obvious|evident|clear|apparent|visible|frank|significant|active|sign of|signs of|evidence of|evidence for|"
+    "evidence suggestive of|evidence suggesting|suggestion of|suspicion of|indication of|further|more|other|clinically)"
+)
 _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("absent", "forward"): (
-        r"\bno(?: (?:new|definite|obvious|evident|clear|apparent|visible|frank|significant|active|sign of|signs of|evidence of|"
-        r"evidence for|evidence suggestive of|evidence suggesting|suggestion of|suspicion of|indication of|further|more|other|clinically))*\b(?! (?:longer|change|increase))",
+        rf"\bno(?: {_QUALIFIED})*\b(?! (?:longer|change|increase))",
         r"\bnot? (?:\w+ )?suspicious (?:for|of)\b",
         r"\bno (?:evidence|findings?|features?) (?:suspicious|suggestive|concerning) (?:for|of)\b",
         r"\bno history of\b", r"\bno h/o\b", r"\bno (?:previous|prior|past)(?: history of)?\b",
@@ -29,7 +33,7 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("absent", "backward"): (
         rf"\b(?:{_BE} )?not (?:{_SEEN}|there)\b", r"\babsent\b", rf"\b(?:{_BE} |be(?:en)? )?(?:ruled out|excluded)\b",
         rf"\bcould not be {_SEEN}\b",
-        r"(?<=[:=\-])\s*(?:none|nil|no|negative|neg|absent|not seen|0)\b(?! [\x01])", r"\bnone\b(?! (?:in )?\x02)(?: (?:seen|noted|present|detected))?",
+        rf"(?<=[:=\-])\s*(?:none|nil|no|negative|neg|absent|not seen|0)\b(?!(?: {_QUALIFIED})* [\x01])", r"\bnone\b(?! (?:in )?\x02)(?: (?:seen|noted|present|detected))?",
         r"\bin none\b", r"(?: |^)-ve\b", r"\(-\)", r"(?<= )-(?=\s*(?:[,;]|$))", r"\bnegative\b(?! for)", r"\bnil\b(?=\s*(?:$|[,;]))",
     ),
     ("uncertain", "forward"): (
@@ -45,6 +49,9 @@ _TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("uncertain", "backward"): (
         rf"\b{_CANNOT} be (?:\w+ )?(?:excluded|ruled out|assessed|determined)\b", r"\b(?:is |are |was |were )?not (?:\w+ )?(?:excluded|ruled out)\b",
         rf"\b(?:{_BE} )?(?:suspected|questionable|possible|equivocal|unlikely|unclear|uncertain|doubtful|queried)\b(?! (?:that|to)\b)",
+        # Doubt about absence is doubt: neither "may be" nor "absent" alone is the status.
+        rf"\b(?:(?:may|might) not be (?:{_SEEN}|there)|(?:may|might|could)(?: well| also)? be (?:absent|present))\b",
+        rf"\b(?:{_BE} )?(?:possibly|probably|likely|perhaps|maybe) (?:absent|not {_SEEN}|not there)\b",
         r"\bsuspects?\b", r"\bis likely\b", r"(?<=[\x01])\s?\?", r"(?<=[\x01])[- ]like\b", r"\bto be (?:excluded|ruled out)\b",
         r"\bnot (?:certain|clear|definite)\b", r"\bshould be considered\b", r"\bwas considered but is unlikely\b",
         r"\bbut (?:this )?is unlikely\b", r"\bdifficult to (?:exclude|rule out|assess)\b",

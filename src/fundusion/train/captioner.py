@@ -1,0 +1,443 @@
+"""The small captioner trained by the loop of supervised training: the tower sees every picture once, only the decoder learns.
+
+Which findings a photograph's caption names is decided on training patients: decoders of folds say the chances of the patients they
+were not trained on, and the cuts are those that are best for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from ..core.durable import digest_of, write_json
+from ..core.errors import InvalidInput
+from ..core.interfaces import Loss, Turn, Words
+from ..core.registry import models
+from ..datasets._splits import position_of
+from ..layers.chat import answer_tokens
+from ..layers.eye_words import FINDINGS
+from ..layers.weighed_findings import NORMAL, family_of, fit_cuts, grouped
+from ..layers.weights import digest, save_state
+from ..shipped import resolve_model
+from .caption_data import DRAWN_PX, ToldSet, prepare_told, questions_about
+from .config import FitConfig, SetConfig, deciding
+from .loop import RunResult, fit
+from .run import Reporter
+from .steps import generators_of
+
+#: How often a kind of question is asked; the others twice.
+_OFTEN = {"modality": 0.5, "retinopathy": 4.0}
+
+
+class CaptionConfig(BaseModel):
+    """Everything that decides the weights, besides the pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Name of a registered captioner, and its options.
+    model: str = "captioner.small"
+    options: dict[str, Any] = {}
+    #: Shipped or trained network whose photograph encoder is the tower; it stays as it is. Empty: random weights, saved with the rest.
+    tower: str = "screen"
+    sets: tuple[SetConfig, ...] = ()
+    #: Drawn pictures, and the seed of their patients.
+    drawn: int = Field(default=3000, ge=0)
+    drawn_seed: int = 1
+    drawn_px: int = Field(default=DRAWN_PX, ge=48)
+    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
+    #: Decoders that decide the cuts; 1 asks the trained one on its own patients; 0 says the likeliest answer.
+    folds: int = Field(default=3, ge=0)
+    #: Epochs of each of them, over real pictures only.
+    fold_epochs: int = Field(default=8, ge=1)
+    #: A finding counts by its rarity to this power.
+    rarity: float = Field(default=0.3, ge=0, le=1)
+    #: Families with fewer training eyes have no cut and are not named on photographs.
+    min_count: int = Field(default=10, ge=1)
+    #: Share of the cells of a picture that are hidden in training.
+    cell_dropout: float = Field(default=0.2, ge=0, lt=1)
+    cache: str | None = None
+    #: Written beside the weights, deciding nothing in training.
+    license: str = ""
+    training_data: tuple[str, ...] = ()
+    train: FitConfig = FitConfig(epochs=12, batch_size=128, learning_rate=1e-3, warmup_steps=30, ema=0.99, clip=1.0)
+
+    def digest(self) -> str:
+        """Return a digest of everything that decides the weights."""
+        value = self.model_dump(mode="json")
+        value["train"] = deciding(value["train"])
+        for key in ("cache", "license", "training_data"):
+            value.pop(key)
+        # Where the folders lie decides nothing.
+        value["sets"] = [s["name"] for s in value["sets"]]
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A batch: what the tower saw `(B, N, E)`, and conversations."""
+
+    cells: Tensor
+    words: Words
+
+    def to(self, device: Any) -> Asked:
+        """Return the batch on a device."""
+        w = self.words
+        moved = Words(ids=w.ids.to(device), mask=w.mask.to(device), answer=w.answer.to(device))
+        return Asked(cells=self.cells.to(device), words=moved)
+
+
+@dataclass(slots=True)
+class CaptionStep:
+    """Makes batches and losses; everything random is decided by the number of the step."""
+
+    config: CaptionConfig
+    data: ToldSet
+    model: Any
+    weights: Tensor
+    kinds: tuple[str, ...] = ()
+
+    def batch(self, rows: npt.NDArray[np.int64], step: int, size: int | None) -> Asked:
+        """Return one question per picture, or per its mirror image, which is of the other eye."""
+        generator, numbers = generators_of(self.config.train.seed, step)
+        views = numbers.integers(0, 2, len(rows))
+        conversations = []
+        for row, view in zip(rows, views, strict=True):
+            told = self.data.told[row].mirrored() if view else self.data.told[row]
+            asked = [q for q in questions_about(told) if not self.kinds or q[0] in self.kinds]
+            # Kinds first, so that what can be asked in more ways is not asked more often; the easy one least.
+            kinds = sorted({q[0] for q in asked})
+            chance = np.asarray([_OFTEN.get(k, 2.0) for k in kinds])
+            kind = kinds[int(numbers.choice(len(kinds), p=chance / chance.sum()))]
+            chosen = [q for q in asked if q[0] == kind]
+            _, question, answer = chosen[int(numbers.integers(len(chosen)))]
+            conversations.append([Turn(role="user", text=question), Turn(role="assistant", text=answer)])
+        cells = torch.from_numpy(self.data.cells[rows, views]).float()
+        kept = torch.rand(cells.shape[:2], generator=generator)[..., None] >= self.config.cell_dropout
+        # The last rows hold numbers of the whole picture; they are hidden as one.
+        kept[:, -self.model.fine_rows :] = True
+        return Asked(cells=cells * kept, words=self.model.read(None, conversations))
+
+    def loss(self, batch: Asked, step: int) -> Loss:
+        """Return the cross-entropy of the answers, rare findings weighted."""
+        logits = self.model.answer_logits(batch.cells, batch.words)
+        wanted, counted = answer_tokens(batch.words)
+        labels = wanted.masked_fill(~counted, -100)
+        total = F.cross_entropy(
+            logits[:, :-1].transpose(1, 2), labels, weight=self.weights.to(logits.device), ignore_index=-100
+        )
+        return Loss(total=total, parts={"words": total})
+
+
+@dataclass(slots=True)
+class CaptionRun:
+    """What the loop trains; only the decoder changes."""
+
+    folder: Path
+    config: CaptionConfig
+    model: Any
+    data: ToldSet
+    training: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+    metric: str = "answers"
+    cuts: dict[str, float] = field(default_factory=dict)
+    _step: Any = field(default=None)
+
+    @property
+    def settings(self) -> FitConfig:
+        """The optimisation."""
+        return self.config.train
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of configuration and pictures."""
+        return {"config": self.config.digest(), "data": self.data.digest}
+
+    @property
+    def rejected(self) -> int:
+        """Pictures left out in reading."""
+        return len(self.data.rejected)
+
+    def toml(self) -> str:
+        """Return the configuration as JSON behind a comment sign, which is TOML too."""
+        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
+
+    def modules(self) -> nn.ModuleDict:
+        """Return everything with weights."""
+        return nn.ModuleDict({"model": self.model})
+
+    def model_of(self, trained: nn.ModuleDict) -> nn.Module:
+        """Return the captioner."""
+        return trained["model"]
+
+    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
+        """Let the decoder drop out; the tower stays as it is."""
+        trained.train()
+        trained["model"].tower.eval()
+
+    def step(self) -> CaptionStep:
+        """Return what makes batches and losses."""
+        if self._step is None:
+            self._step = CaptionStep(self.config, self.data, self.model, self.word_weights())
+        return self._step
+
+    def word_weights(self) -> Tensor:
+        """Return the weight of each word in the loss: rare findings count more, by real training pictures."""
+        told = [self.data.told[i] for i in self.training if self.data.told[i].source != "drawn"]
+        counts = {k: sum(k in (t.findings or ()) for t in told) for k in FINDINGS}
+        tokenizer = self.model._tokenizer
+        weights = torch.ones(len(tokenizer))
+        most = max(counts.values(), default=0)
+        for key, names in FINDINGS.items():
+            for name in names:
+                if counts[key]:
+                    weights[tokenizer.convert_tokens_to_ids(name)] = (most / max(5, counts[key])) ** self.config.rarity
+        return weights
+
+    def after_step(self, step: int, total: int) -> None:
+        """Do nothing: there is no teacher."""
+
+    def names(self, rows: npt.NDArray[np.int64]) -> str:
+        """Return the pictures of rows."""
+        return ", ".join(self.data.told[i].study_id for i in rows)
+
+    @torch.no_grad()
+    def score(self, model: Any, epoch: int, device: Any) -> dict[str, float]:
+        """Return the share of held-out questions whose first word of the answer is right, by kind, in English."""
+        model.eval()
+        hits: dict[str, list[bool]] = {}
+        for start in range(0, len(self.held_out), 256):
+            rows = self.held_out[start : start + 256]
+            cells = torch.from_numpy(self.data.cells[rows, 0]).float().to(device)
+            for kind in ("modality", "laterality", "retinopathy", "findings"):
+                asked = [next((q for q in questions_about(self.data.told[i]) if q[0] == kind), None) for i in rows]
+                known = [i for i, q in enumerate(asked) if q is not None]
+                if known:
+                    chats = [
+                        [Turn(role="user", text=asked[i][1]), Turn(role="assistant", text=asked[i][2])] for i in known
+                    ]  # type: ignore[index]
+                    hits.setdefault(kind, []).extend(_first_right(model, cells[known], model.read(None, chats)))
+        each = {k: float(np.mean(v)) for k, v in hits.items()}
+        return {"answers": float(np.mean(list(each.values()))), **each} if each else {}
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return parameter groups of the decoder: weight decay on kernels only."""
+        own = [p for n, p in self.model.named_parameters() if not n.startswith("tower.")]
+        return [
+            {"params": [p for p in own if p.ndim > 1], "weight_decay": self.settings.weight_decay, "factor": 1.0},
+            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},
+        ]
+
+    def finish(self, model: Any, epochs: int) -> None:
+        """Write the weights of the decoder in half precision, and what is needed to use them."""
+        if self.config.folds == 1:
+            self.cuts = weigh_findings(self, lambda title: nullcontext(lambda *a, **k: None), model.eval())
+        path = self.folder / "captioner.safetensors"
+        state = model.own_state() if self.config.tower else model.state_dict()
+        halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        save_state(path, halved, metadata={"model": self.config.model})
+        write_json(
+            self.folder / "captioner.json",
+            {
+                "model": self.config.model,
+                "options": {k: v for k, v in self.config.options.items() if k != "dropout"},
+                "words": list(model._tokenizer.entries),
+                "cuts": self.cuts,
+                **self._tower(),
+                "license": self.config.license,
+                "training_data": list(self.config.training_data),
+                "pictures": len(self.training),
+                "split": {"seed": self.config.train.seed, "validation_fraction": self.config.validation_fraction},
+                "recipe": self.config.digest(),
+                "epochs": epochs,
+                "sha256": digest(path),
+            },
+        )
+
+    def _tower(self) -> dict[str, Any]:
+        if not self.config.tower:
+            return {}
+        folder, name = resolve_model(self.config.tower)
+        return {"tower": {"network": name, "sha256": digest_of(folder / "weights.safetensors")}}
+
+
+def _first_right(model: Any, cells: Tensor, words: Words) -> list[bool]:
+    """Return whether the first word of each answer is the likeliest after its question."""
+    logits = model.answer_logits(cells, words)
+    first = words.answer.int().argmax(1)
+    rows = torch.arange(len(first))
+    return (logits[rows, first - 1].argmax(1) == words.ids[rows, first]).tolist()
+
+
+def weigh_findings(run: CaptionRun, reporter: Reporter, trained: Any = None) -> dict[str, float]:
+    """Return the cuts of findings on the real training patients, from decoders of folds or from the trained one."""
+    config, data = run.config, run.data
+    known = [i for i in run.training if data.told[i].source != "drawn" and data.told[i].findings and data.told[i].eye]
+    counts: dict[str, int] = {}
+    for i in known:
+        for family in {family_of(k) for k in data.told[i].findings or ()}:
+            counts[family] = counts.get(family, 0) + 1
+    families = tuple(f for f in dict.fromkeys(map(family_of, FINDINGS)) if counts.get(f, 0) >= config.min_count)
+    if NORMAL not in families or (trained is None and config.folds < 2):
+        return {}
+    rows = np.asarray(known)
+    truth = np.asarray([[f in {family_of(x) for x in data.told[i].findings or ()} for f in families] for i in rows])
+    if trained is not None:
+        return fit_cuts(grouped(chances_on(trained, data, rows), families), truth, families)
+    fold = np.asarray([int(position_of(data.told[i].group, seed=config.train.seed + 1) * config.folds) for i in rows])
+    chances = np.zeros((len(rows), len(FINDINGS)))
+    with reporter("weighing findings") as show:
+        for k in range(config.folds):
+            model = _decoder_of(run, rows[fold != k], k, show)
+            chances[fold == k] = chances_on(model, data, rows[fold == k])
+    return fit_cuts(grouped(chances, families), truth, families)
+
+
+def _decoder_of(run: CaptionRun, rows: npt.NDArray[np.int64], fold: int, show: Any) -> Any:
+    """Return a captioner trained on the captions of some pictures for a few epochs."""
+    config = run.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed + 1 + fold)
+        model = models.create(config.model, **config.options)
+        model.fine_mean.copy_(run.model.fine_mean)
+        model.fine_std.copy_(run.model.fine_std)
+        step = CaptionStep(config, run.data, model, run.word_weights(), kinds=("caption", "findings"))
+        own = [p for n, p in model.named_parameters() if not n.startswith("tower.")]
+        optimiser = torch.optim.AdamW(own, lr=config.train.learning_rate, weight_decay=config.train.weight_decay)
+        order = np.random.default_rng([config.train.seed, fold])
+        size = config.train.batch_size
+        per_epoch = max(1, len(rows) // size)
+        total = config.fold_epochs * per_epoch
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.train.learning_rate, total_steps=total + 1)
+        model.train()
+        done = 0
+        for _ in range(config.fold_epochs):
+            shuffled = order.permutation(rows)
+            for start in range(per_epoch):
+                part = shuffled[start * size : (start + 1) * size]
+                loss = step.loss(step.batch(part, 1_000_000 * (fold + 1) + done, None), done).total
+                optimiser.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(own, config.train.clip)
+                optimiser.step()
+                schedule.step()
+                done += 1
+                show(fold * total + done, config.folds * total)
+    return model.eval()
+
+
+@torch.no_grad()
+def chances_on(model: Any, data: ToldSet, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the chance of each finding of pictures `(n, K)`, mean of picture and mirror image."""
+    found = np.zeros((len(rows), len(FINDINGS)))
+    for start in range(0, len(rows), 128):
+        part = rows[start : start + 128]
+        for view in (0, 1):
+            seen = model.look(torch.from_numpy(data.cells[part, view]).float())
+            found[start : start + len(part)] += model.chances(seen).double().numpy() / 2
+    return found
+
+
+def prepare_captioner(out: str | Path, config: CaptionConfig, reporter: Reporter) -> CaptionRun:
+    """Build the captioner, look at every picture, and decide the cuts.
+
+    Raises:
+        InvalidInput: Nothing to train on.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        model = models.create(
+            config.model, **config.options, **({"image_weights": config.tower} if config.tower else {})
+        )
+    for p in model.tower.parameters():
+        p.requires_grad_(False)
+    card = models.card(config.model).input
+    if card is None:
+        raise InvalidInput(f"{config.model} says nothing of its pictures.", code="config.model")
+    data = prepare_told(
+        model.eval(), config.sets, wanted=card, drawn=config.drawn, drawn_seed=config.drawn_seed, drawn_px=config.drawn_px,
+        cache=config.cache, reporter=reporter,
+    )  # fmt: skip
+    write_json(folder / "rejected.json", [{"study_id": n, "code": c, "message": m} for n, c, m in data.rejected])
+    outside = data.held_out(config.validation_fraction, seed=config.train.seed)
+    training = np.flatnonzero(~outside)
+    if len(training) < config.train.batch_size or not outside.any():
+        raise InvalidInput(f"{len(training)} pictures to train on are too few.", code="train.too_few")
+    # Only of drawn photographs is it asked what small things mean.
+    drawn = [i for i in training if data.told[i].retinopathy is not None]
+    if drawn:
+        small = model.small_of(torch.from_numpy(data.cells[drawn, 0]).float())
+        model.fine_mean.copy_(small.mean(0))
+        model.fine_std.copy_(small.std(0) + 1e-2)
+    run = CaptionRun(
+        folder=folder, config=config, model=model, data=data, training=training, held_out=np.flatnonzero(outside)
+    )
+    kept = folder / "cuts.json"
+    stored = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
+    if stored.get("digests") == run.digests:
+        run.cuts = stored["cuts"]
+    else:
+        run.cuts = weigh_findings(run, reporter)
+        write_json(kept, {"cuts": run.cuts, "digests": run.digests})
+    return run
+
+
+def train_captioner(
+    out: str | Path, *, config: CaptionConfig, allow_changes: bool = False, reporter: Reporter | None = None
+) -> RunResult:
+    """Train a captioner and return where it is; a run that was killed goes on exactly.
+
+    Args:
+        out: Run folder; `captioner.safetensors` and `captioner.json` in it are what `weights=FOLDER` reads.
+        config: Everything else.
+        allow_changes: Go on although configuration or pictures changed; recorded.
+        reporter: Called with a title; gives a context whose value is called with (done, total, counts).
+
+    Raises:
+        InvalidInput: Nothing to train on, or the folder holds another run.
+    """
+    reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
+    with torch.random.fork_rng(devices=[]):
+        run = prepare_captioner(out, config, reporter)
+        return fit(run, allow_changes=allow_changes, reporter=reporter)
+
+
+def read_caption_recipe(path: str | Path, data: str | Path | None = None) -> CaptionConfig:
+    """Return the configuration in a TOML file.
+
+    Args:
+        path: Of the file.
+        data: Folder that the roots of the sets are relative to; FUNDUSION_DATA when None.
+
+    Raises:
+        InvalidInput: `config.not_found`, `config.invalid` with the key and what is wrong.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InvalidInput(f"no recipe {file.name!r}.", code="config.not_found", hint="Give a TOML file.")
+    try:
+        value = tomllib.loads(file.read_text("utf-8"))
+        for entry in value.get("sets", []) if data is not None else []:
+            entry["root"] = str(Path(data or ".") / entry["root"])
+        if "cache" in value:
+            value["cache"] = str(file.parent / value["cache"])
+        return CaptionConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise InvalidInput(f"{file.name}: {where}: {first['msg']}.", code="config.invalid") from error
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise InvalidInput(f"{file.name} is no recipe: {error}.", code="config.invalid") from error
