@@ -1,5 +1,7 @@
 """From a photograph to numbers: known shapes come back, and what cannot be measured says why."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,7 @@ def test_a_disc_on_the_temporal_side_is_doubted(measured):
 
 def test_a_tiny_picture_is_not_measured_and_says_why(measured, drawn_photograph):
     found = measured(drawn_photograph()[::4, ::4].copy())
-    assert set(found.facts["not_looked_for"]) == {"EX", "cup", "disc", "vessels"}
+    assert found.facts["not_looked_for"] == dict.fromkeys(("EX", "cup", "disc", "vessels"), "image.too_small")
     rows = by_name(found)
     assert {m.failure for m in rows.values()} == {"image.too_small"}
     assert ("EX_count", "field") in rows
@@ -107,6 +109,30 @@ def test_the_configuration_names_what_decides(color_segmenter):
     assert one.measured_with != other.measured_with
     assert one.config["segmenters"]
     assert next(iter(one.config["segmenters"].values()))["terms"] == "tests"
+
+
+def test_what_a_segmenter_is_often_wrong_about_is_measured_only_when_asked(
+    color_segmenter, drawn_photograph, monkeypatch
+):
+    from fundusion import measuring
+
+    name = color_segmenter(512)
+    loaded = measuring._loaded(name, "cpu")
+    marked = replace(loaded, facts={**loaded.facts, "unproven": {"EX": "seen", "cup": "seen"}})
+    monkeypatch.setattr(measuring, "_loaded", lambda *_: marked)
+    pixels = drawn_photograph()
+    held, asked = (
+        m.measure(squares(pixels, m.sides), laterality="OD")
+        for m in (Measurer(names=(name,)), Measurer(names=(name,), unproven=True))
+    )
+    rows = by_name(held)
+    assert {rows[k].failure for k in (("vcdr", "disc"), ("EX_count", "field"), ("EX_area", "field"))} == {
+        "segmenter.unproven"
+    }
+    assert {"EX", "cup"}.isdisjoint(held.masks)
+    assert rows["disc_tilt", "disc"].value is not None
+    assert by_name(asked)["EX_count", "field"].value == 2
+    assert by_name(asked)["vcdr", "disc"].value is not None
 
 
 def test_shipped_segmenters_are_those_of_photographs(monkeypatch):

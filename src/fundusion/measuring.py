@@ -73,6 +73,7 @@ class Measurer:
         device: Where they run.
         flips: Mirror images averaged: 1, 2 or 4.
         estimate_scale: Take micrometres from the assumed size of a disc where the file states no spacing; marked so.
+        unproven: Measure also structures of which a segmenter says that it is often wrong elsewhere.
 
     Example:
         >>> Measurer(names=("disc_cup",)).sides
@@ -83,9 +84,10 @@ class Measurer:
     device: str = "cpu"
     flips: int = 1
     estimate_scale: bool = True
+    unproven: bool = False
 
     @classmethod
-    def shipped(cls, *, device: str = "cpu", flips: int = 1) -> Measurer:
+    def shipped(cls, *, device: str = "cpu", flips: int = 1, unproven: bool = False) -> Measurer:
         """Return all segmenters of colour photographs that are in the package.
 
         Raises:
@@ -96,7 +98,7 @@ class Measurer:
             raise UnknownName(
                 "no segmenter is in the package.", code="model.not_found", hint="Install it again, or use --no-measure."
             )
-        return cls(names=names, device=device, flips=flips)
+        return cls(names=names, device=device, flips=flips, unproven=unproven)
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -111,6 +113,7 @@ class Measurer:
             "frame_px": FRAME_PX,
             "flips": self.flips,
             "estimate_scale": self.estimate_scale,
+            "unproven": self.unproven,
             "least_lead_of_a_kind": _KNOWN,
             "lesions": {"rim": _RIM, "least_px": _LEAST_PX, "not_in_disc": list(_BRIGHT)},
             "segmenters": {
@@ -135,17 +138,21 @@ class Measurer:
         began = time.perf_counter()
         probabilities: dict[str, Floats] = {}
         masks: dict[str, Bools] = {}
-        small: list[str] = []
+        # Structure to why it is not looked for.
+        absent: dict[str, str] = {}
         kinds: tuple[Floats, Floats] | None = None
         for segmenter in (_loaded(n, self.device) for n in self.names):
             if squares.side_px < LEAST_SHARE * segmenter.field_px:
-                small += [c for c in segmenter.classes if _MEASURED_AS.get(c, c) not in masks]
+                names = [_MEASURED_AS.get(c, c) for c in segmenter.classes]
+                absent |= {n: "image.too_small" for n in names if n not in masks}
                 continue
             found = self._in_frame(segmenter, squares)
             made = masks_of(segmenter, found)
             if {"artery", "vein"} <= set(found):
                 kinds = found["artery"], found["vein"]
-            for c in segmenter.classes:
+            held_back = () if self.unproven else segmenter.facts.get("unproven", {})
+            absent |= {_MEASURED_AS.get(c, c): "segmenter.unproven" for c in held_back}
+            for c in (c for c in segmenter.classes if c not in held_back):
                 name = _MEASURED_AS.get(c, c)
                 # A segmenter of vessels alone sees more of them than one that has to tell them apart.
                 if name not in masks or segmenter.name == "vessels":
@@ -159,8 +166,8 @@ class Measurer:
             EyeFacts(spacing_um=squares.um_per_px, laterality=laterality, estimate_scale=self.estimate_scale),
             probabilities=probabilities,
         )
-        small = sorted({_MEASURED_AS.get(c, c) for c in small} - set(masks))
-        rows = tuple(replace(m, image=squares.image) for m in _worded(measured.measurements, masks, small))
+        absent = {n: absent[n] for n in sorted(absent.keys() - masks)}
+        rows = tuple(replace(m, image=squares.image) for m in _worded(measured.measurements, masks, absent))
         scale = measured.scale
         return MeasuredPhotograph(
             image=squares.image,
@@ -176,7 +183,7 @@ class Measurer:
                 else "estimated from the disc"
                 if scale.estimated
                 else "stated",
-                "not_looked_for": small,
+                "not_looked_for": absent,
             },
             seconds=time.perf_counter() - began,
             notes=(f"{squares.image}.laterality_doubtful",) if _on_the_wrong_side(measured) else (),
@@ -283,29 +290,29 @@ def _lesions_inside(mask: Bools, allowed: Bools) -> Bools:
     return found
 
 
-def _worded(rows: Sequence[Measurement], masks: Mapping[str, Any], small: Sequence[str]) -> list[Measurement]:
+def _worded(rows: Sequence[Measurement], masks: Mapping[str, Any], absent: Mapping[str, str]) -> list[Measurement]:
     """Return the rows that were asked for: kinds of vessels that no segmenter tells apart and empty sectors of lesions are left out.
 
-    What a picture is too small for says so instead of saying that its mask is absent.
+    What was not looked for says why instead of saying that its mask is absent.
     """
     kept = []
     for m in rows:
         kind = _structure_of(m.name)
         if m.failure in ("mask.absent", "disc.absent", "cup.absent"):
-            if kind in small:
-                m = replace(m, failure="image.too_small")
+            if kind in absent:
+                m = replace(m, failure=absent[kind])
             elif kind not in masks:
                 continue
         # Eleven sectors without a fovea are one fact, which the disc-fovea distance already tells.
         if m.failure and (m.region or "").startswith("ETDRS"):
             continue
         kept.append(m)
-    for name in (n for n in small if n not in STRUCTURES):
+    for name in (n for n in absent if n not in STRUCTURES):
         for base, unit in (("count", "count"), ("area", "um^2")):
             fact = catalogue.fact_of(f"{name}_{base}")
             kept.append(
                 Measurement(name=f"{name}_{base}", value=None, unit=unit, region="field", source=fact.source,
-                            failure="image.too_small")
+                            failure=absent[name])
             )  # fmt: skip
     return kept
 

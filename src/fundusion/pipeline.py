@@ -163,6 +163,7 @@ class Pipeline:
         quality: str | Path | None = None,
         measure: bool = True,
         cohort: str | Path | None = None,
+        unproven: bool = False,
     ) -> Pipeline:
         """Return the pipeline of a shipped model by name, or of a folder that training wrote.
 
@@ -172,6 +173,7 @@ class Pipeline:
             explain: "none", "cam" or "full".
             quality: File that `fundusion check --fit-quality` wrote; None takes the shipped calibration of the gate.
             measure: Segment and measure colour photographs with the shipped segmenters.
+            unproven: Measure also structures that a shipped segmenter is often wrong about: cups and lesions.
             cohort: Table of measurements of other eyes with their ages, such as the `cohort.csv` of another run.
 
         Raises:
@@ -193,7 +195,7 @@ class Pipeline:
         if measure:
             from .measuring import Measurer
 
-            measurer = Measurer.shipped(device=device)
+            measurer = Measurer.shipped(device=device, unproven=unproven)
         if cohort is not None:
             from .readers.cohort import read_cohort
 

@@ -35,6 +35,7 @@ def test_every_segmenter_is_what_its_recipe_makes(name):
     assert set(facts["classes"]) <= set(recipe.classes)
     assert facts["thresholds"] == {c: recipe.thresholds.get(c, 0.5) for c in facts["classes"]}
     assert facts.get("inside", {}) == recipe.inside
+    assert facts.get("unproven", {}) == recipe.unproven
     assert facts["terms"] == recipe.terms
     assert facts["training_data"] == sorted({s.name for s in recipe.sets})
 

@@ -37,6 +37,12 @@ def analyze(
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Segment and measure colour photographs: about 2 s per eye.")
     ] = True,
+    unproven: Annotated[
+        bool,
+        typer.Option(
+            "--unproven", help="Also measure what the segmenters are often wrong about elsewhere: cup, lesions."
+        ),
+    ] = False,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also write the pictures of measured eyes as PNG and SVG.")
     ] = False,
@@ -79,7 +85,7 @@ def analyze(
         code = run_analysis(
             inputs, out, model=model, workers=workers, device=device, batch_size=batch_size, resume=resume, report=report,
             explain=explain, columns=columns, root=root, modality=modality, quality=quality, timeout=timeout,
-            measure=measure, pictures=pictures, cohort=cohort,
+            measure=measure, unproven=unproven, pictures=pictures, cohort=cohort,
             narrator=narrator,
         )  # fmt: skip
     except Exception as error:
@@ -105,7 +111,7 @@ def run_analysis(
 
     pipeline = Pipeline.load(
         model, device=device, explain=explain, quality=options.get("quality"), measure=options.get("measure", True),
-        cohort=options.get("cohort"),
+        cohort=options.get("cohort"), unproven=options.get("unproven", False),
     )  # fmt: skip
     if pipeline.measurer is not None:
         prepare_kernels()

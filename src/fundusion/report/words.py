@@ -10,6 +10,8 @@ from ..core.results import Measurement
 #: Reasons why a photograph, or a structure in it, is not measured; those of formulas are in `biomarkers.outcome`.
 REASONS_OF_PICTURES = {
     "image.too_small": "The field of view has fewer than half of the pixels that the segmenter was trained on.",
+    "segmenter.unproven": "The segmenter in the package is often wrong about this structure in pictures of other cameras, so it is not used "
+    "unless asked for (--unproven).",
     "image.no_field": "No field of view was found in the picture.",
     "quality.ungradable": "The photograph was judged ungradable.",
     "laterality_doubtful": "The disc lies far on the temporal side for the stated eye: the side may be wrong or the picture mirrored. "

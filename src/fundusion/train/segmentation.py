@@ -62,9 +62,10 @@ class SegmentConfig(BaseModel):
     validation_fraction: float = Field(default=0.15, gt=0, lt=1)
     cache: str | None = None
     #: Written beside the weights, deciding nothing in training: thresholds (0.5 where none is given), which structure lies inside
-    #: which, and the terms of the weights.
+    #: which, structures that are often wrong on other pictures and how that was seen, and the terms of the weights.
     thresholds: dict[str, float] = {}
     inside: dict[str, str] = {}
+    unproven: dict[str, str] = {}
     terms: str = ""
     train: FitConfig = FitConfig(epochs=40, batch_size=8, learning_rate=2e-3, warmup_steps=100, ema=0.99, clip=2.0)
 
@@ -72,7 +73,7 @@ class SegmentConfig(BaseModel):
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
         value["train"] = deciding(value["train"])
-        for key in ("cache", "unseen", "thresholds", "inside", "terms"):
+        for key in ("cache", "unseen", "thresholds", "inside", "unproven", "terms"):
             value.pop(key)
         # Where the folders lie decides nothing.
         value["sets"] = [{k: v for k, v in s.items() if k != "root"} for s in value["sets"]]
@@ -233,6 +234,7 @@ class SegmentRun:
                 "field_px": self.config.field_px,
                 "thresholds": {c: self.config.thresholds.get(c, 0.5) for c in self.config.classes},
                 "inside": self.config.inside,
+                **({"unproven": self.config.unproven} if self.config.unproven else {}),
                 "terms": self.config.terms,
                 "training_data": sorted({s.name for s in self.config.sets}),
                 "epochs": epochs,
