@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fundusion.core.errors import InvalidInput
 from fundusion.core.results import Measurement
 from fundusion.narrative.checker import KINDS, check_text
-from fundusion.narrative.facts import facts_of
+from fundusion.narrative.facts import Facts, facts_of
 from fundusion.narrative.writer import DISCLAIMER, write_narrative
 
 WRONG = Path(__file__).with_name("wrong_sentences.txt")
@@ -129,3 +129,14 @@ def test_whatever_is_written_no_wrong_eye_survives_and_every_sentence_has_eviden
         assert "drusen" not in sentence.text
     assert set(done.counts) <= set(KINDS)
     assert sum(done.counts.values()) == len(done.removed)
+
+
+def test_a_number_without_a_unit_stays_and_one_that_is_none_goes(facts_with_dimension):
+    kept = check_text("Fractal dimension: 1.47.", facts_with_dimension)
+    assert not kept.removed
+    assert check_text("Fractal dimension: 1.57.", facts_with_dimension).removed
+
+
+@pytest.fixture
+def facts_with_dimension():
+    return Facts(measurements=(Measurement(name="fractal_dimension", value=1.472, unit="1"),))

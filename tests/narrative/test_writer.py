@@ -73,6 +73,7 @@ def test_a_refused_study_is_described_by_nothing(result_of):
 def test_numbers_are_written_in_plain_notation():
     assert quantity(Measurement(name="m", value=1500.0, unit="um"), "en") == "1500 micrometres"
     assert quantity(Measurement(name="m", value=0.6249, unit="ratio"), "zh") == "0.625"
+    assert quantity(Measurement(name="m", value=1.472, unit="1"), "en") == "1.47"
 
 
 def test_rows_of_a_page_hold_both_languages_and_no_second_disclaimer(result_of):

@@ -319,7 +319,7 @@ def _number_fits(match: re.Match[str], name: str | None, case: _Case, statements
     known = case.facts.measurement(name) if name else None
     if known is None or known.value is None or match["sign"]:
         return False
-    wanted = known.unit.lower() if known.unit != "ratio" else ""
+    wanted = "" if known.unit in ("ratio", "1") else known.unit.lower()
     decimals = _decimals(match["value"])
     close = abs(round(known.value, decimals) - value) < 1e-9 or match["value"] == f"{known.value:.3g}"
     return close and _UNITS.get(unit, unit) == wanted

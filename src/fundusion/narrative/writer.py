@@ -27,7 +27,11 @@ DISCLAIMER = {
     "zh": "本结果不是医疗器械输出，仅供研究和教学；每一项均须由医生核实。",
 }
 #: In words: the report reader takes the m of "µm." for an abbreviation, and two sentences for one.
-UNITS = {"um": {"en": "micrometres", "zh": "微米"}, "mm": {"en": "mm", "zh": "毫米"}, "ratio": {"en": "", "zh": ""}}
+UNITS = {
+    "um": {"en": "micrometres", "zh": "微米"},
+    "mm": {"en": "mm", "zh": "毫米"},
+    **{key: {"en": "", "zh": ""} for key in ("ratio", "1")},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
