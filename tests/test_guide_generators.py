@@ -49,7 +49,11 @@ def test_the_code_runs(capsys):
 
 def test_names_and_kinds_exist():
     named = set(re.findall(r"`((?:blip2?|instructblip|llava|qwen2_5_vl|deepdr_llm|eyefm_copilot)\.\w+)`", GUIDE))
-    assert named >= {n for n in models.names() if "generate" in models.card(n).roles and not n.endswith(".test")}
+    # The small captioner has a page of its own.
+    assert named >= {
+        n for n in models.names()
+        if "generate" in models.card(n).roles and not n.endswith(".test") and not n.startswith("captioner.")
+    }  # fmt: skip
     assert named <= set(models.names())
     rows = re.search(r"\| kind \| from \|\n\|---\|---\|\n(.*?)\n\n", GUIDE, re.S)[1]
     assert set(re.findall(r"`(\w+)`", "".join(r.split("|")[1] for r in rows.splitlines()))) == set(KINDS)

@@ -39,7 +39,9 @@ def shown(family, rows=slice(None)):
 
 
 def test_these_are_all():
-    assert {n.partition(".")[0] for n in models.names() if "generate" in models.card(n).roles} == set(FAMILIES)
+    # The captioner says whole phrases of a closed list and is no language model; tests/models/test_captioner.py holds what it promises.
+    said = {n.partition(".")[0] for n in models.names() if "generate" in models.card(n).roles}
+    assert said - {"captioner"} == set(FAMILIES)
 
 
 def test_three_steps_words_a_folder_and_the_same_words(made, family, tmp_path):

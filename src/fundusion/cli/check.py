@@ -196,7 +196,7 @@ def _fit_quality(inputs: Sequence[Path], how: Mapping[str, Any], target: Path) -
     from ..core.tasks import STANDARD_TASKS
     from ..datasets.folder import discover
     from ..intake import take_study
-    from ..pipeline import VIEW_PX
+    from ..preparation import VIEW_PX
     from ..quality.gradability import fit_quality
     from ..transforms.targets import encode_label
 
