@@ -46,7 +46,9 @@ def test_a_path_with_a_slip_is_no_hub_id(tmp_path, monkeypatch):
 
 
 def test_what_is_meant(folder, tmp_path):
-    assert choose("llava").weights == "published"
+    # A family is its variant that needs the least memory.
+    assert (choose("llava").name, choose("llava").weights) == ("llava.v1_5_7b", "published")
+    assert choose("qwen2_5_vl").name == "qwen2_5_vl.3b"
     assert choose("qwen2_5_vl.3b").weights == "published"
     assert choose("llava.test").weights is None
     assert choose(str(folder)).name == "llava.v1_5_7b"

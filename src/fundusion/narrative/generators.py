@@ -129,9 +129,14 @@ def choose(model: str, *, weights: str | None = None, adapter: Path | None = Non
 
 
 def _names_of(family: str) -> list[str]:
-    """Return the generators of a family, the smallest last."""
-    names = [n for n in models.variants(family) if "generate" in models.card(n).roles]
-    return sorted(names, key=lambda n: (n.endswith(".test"), names.index(n)))
+    """Return the generators of a family, those that need the least memory first and the one for tests last."""
+
+    def place(name: str) -> tuple[bool, float]:
+        weights = models.card(name).weights
+        needed = None if weights is None else memory_needed(weights, models.card(name), "bfloat16")
+        return name.endswith(".test"), float("inf") if needed is None else needed
+
+    return sorted((n for n in models.variants(family) if "generate" in models.card(n).roles), key=place)
 
 
 def _of_folder(folder: Path, adapter: Path | None) -> Chosen:
@@ -186,7 +191,11 @@ def memory_words(chosen: Chosen, precision: str | None) -> str:
         raise ExhaustedResource(
             f"{words}; {_size(free)} are free.",
             code="memory.weights",
-            hint="Use --precision bf16 (half of fp32), a smaller model, or another machine.",
+            hint=(
+                "Use --precision bf16 (half of it), a smaller model, or another machine."
+                if kind == "float32"
+                else "Use a smaller model, or another machine."
+            ),
         )
     return f"{words}; {_size(free)} are free." if free is not None else f"{words}."
 
