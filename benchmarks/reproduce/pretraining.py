@@ -51,8 +51,9 @@ SETS = {
 COLUMNS = ("study_id", "patient_id", "laterality", "cfp", "split", "label.disease", "label.dr_grade")
 DRAWN = 400
 MODEL = "vit.tiny_16"
-#: Side of the pictures of the probes, the same for all encoders, and of training with labels.
-PROBE_PX, TRAIN_PX = 160, 128
+#: Side of the pictures that cuts of pretraining are taken from, and of the probes, so that lesions have the size that was learned; the
+#: same for all encoders. Side of training with labels.
+PROBE_PX, TRAIN_PX = 256, 128
 SEEDS = (0, 1, 2)
 FOLDS = 5
 
@@ -71,6 +72,7 @@ def main() -> None:
         "--steps", type=int, default=535, help="of training with labels on ODIR; a fifth in each fold of IDRiD"
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
+    parser.add_argument("--probe-px", type=int, default=PROBE_PX, help="side of the pictures of the probes")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     {"table": table, "scratch": scratch, "measure": measure}[arguments.part](arguments)
@@ -208,15 +210,15 @@ def encoder_of(arguments, kind: str, seed: int, size: int) -> nn.Module:
 @torch.inference_mode()
 def vectors(arguments, task: Task, kind: str, seed: int) -> np.ndarray:
     """Return `(T, E)`, computed once."""
-    encoder = encoder_of(arguments, kind, seed, PROBE_PX).eval()
-    path = arguments.work / f"vectors-{task.name}-{PROBE_PX}-{digest_of_module(encoder)[:16]}.npy"
+    encoder = encoder_of(arguments, kind, seed, arguments.probe_px).eval()
+    path = arguments.work / f"vectors-{task.name}-{arguments.probe_px}-{digest_of_module(encoder)[:16]}.npy"
     if path.is_file():
         return np.load(path, allow_pickle=False)
-    wanted, rows = input_of(PROBE_PX), []
+    wanted, rows = input_of(arguments.probe_px), []
     for start in range(0, len(task.pictures), 64):
         stored = torch.from_numpy(np.ascontiguousarray(task.pictures[start : start + 64]))
         with torch.autocast("cpu", torch.bfloat16):
-            rows.append(encoder.encode(normalise_images(resized(stored, PROBE_PX), wanted)).pooled.float())
+            rows.append(encoder.encode(normalise_images(resized(stored, arguments.probe_px), wanted)).pooled.float())
     stream = io.BytesIO()
     np.save(stream, torch.cat(rows).numpy())
     write_bytes(path, stream.getvalue())
@@ -317,7 +319,7 @@ def mean_of(functions: list) -> object:
 
 
 def measure(arguments) -> None:
-    answer: dict = {"seeds": arguments.seeds, "model": MODEL, "probe_px": PROBE_PX, "train_px": TRAIN_PX,
+    answer: dict = {"seeds": arguments.seeds, "model": MODEL, "probe_px": arguments.probe_px, "train_px": TRAIN_PX,
                     "steps_with_labels": arguments.steps, "tasks": {}}  # fmt: skip
     runs = sorted({run_of(arguments, s) for s in arguments.seeds})
     answer["run_of_seed"] = {str(s): run_of(arguments, s).name for s in arguments.seeds}
