@@ -51,9 +51,8 @@ SETS = {
 COLUMNS = ("study_id", "patient_id", "laterality", "cfp", "split", "label.disease", "label.dr_grade")
 DRAWN = 400
 MODEL = "vit.tiny_16"
-#: Side of the pictures that cuts of pretraining are taken from, and of the probes, so that lesions have the size that was learned; the
-#: same for all encoders. Side of training with labels.
-PROBE_PX, TRAIN_PX = 256, 128
+#: Side of the pictures of the probes, the same for all encoders, and of training with labels.
+PROBE_PX, TRAIN_PX = 160, 128
 SEEDS = (0, 1, 2)
 FOLDS = 5
 
