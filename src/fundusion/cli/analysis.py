@@ -14,6 +14,16 @@ from .screen import USAGE, fail, print_error, progress, say, table
 _EXPLAIN = ("none", "cam", "full")
 
 
+_Unproven = Annotated[
+    bool,
+    typer.Option("--unproven", help="Also measure what the segmenters are often wrong about elsewhere: cup, lesions."),
+]
+_Narrator = Annotated[
+    str | None,
+    typer.Option(help="Generator that words the findings in the reports: name, hub id or folder; checked."),
+]
+
+
 def analyze(
     inputs: Annotated[
         list[Path],
@@ -37,12 +47,7 @@ def analyze(
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Segment and measure colour photographs: about 2 s per eye.")
     ] = True,
-    unproven: Annotated[
-        bool,
-        typer.Option(
-            "--unproven", help="Also measure what the segmenters are often wrong about elsewhere: cup, lesions."
-        ),
-    ] = False,
+    unproven: _Unproven = False,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also write the pictures of measured eyes as PNG and SVG.")
     ] = False,
@@ -57,10 +62,7 @@ def analyze(
         Path | None, typer.Option(help="Calibration of the quality gate that `check --fit-quality` wrote.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds one study may take to read.")] = 120.0,
-    narrator: Annotated[
-        str | None,
-        typer.Option(help="Generator that words the findings in the reports: name, hub id or folder; checked."),
-    ] = None,
+    narrator: _Narrator = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an internal error.")] = False,
 ) -> None:
     """Judge, diagnose, measure, explain and report studies.
