@@ -112,3 +112,31 @@ def test_every_set_gives_whole_patients_to_the_held_out_part():
         assert len({bool(o) for o, g in zip(outside, groups, strict=True) if g == group}) == 1
     assert outside[:20].sum() == 4
     assert outside[20:].sum() == 2
+
+
+def test_healthy_eyes_of_another_set_say_that_a_lesion_is_absent(tree):
+    healthy = {"where": {"hrf_class": "healthy"}, "absent": ("EX", "HE")}
+    data = read(tree, ("vessel", "EX", "HE"), **healthy)
+    assert len(data) == 5
+    _, shares, known = data[0]
+    assert known[1:].all()
+    assert shares[1:].max() == 0
+    assert shares[0].max() > 0.9
+
+
+def test_only_some_pictures_of_a_set_and_always_the_same(tree):
+    first, again = (read(tree, ("vessel",), most=2) for _ in range(2))
+    assert len(first) == 2
+    assert first.names == again.names
+    assert set(first.names) < set(read(tree, ("vessel",)).names)
+
+
+def test_labels_that_no_picture_has_are_an_error_that_names_what_there_is(tree):
+    with pytest.raises(InvalidInput, match="no picture of hrf") as caught:
+        read(tree, ("vessel",), where={"dr_grade": 0.0})
+    assert "hrf_class" in caught.value.hint
+
+
+def test_a_structure_is_either_annotated_or_absent():
+    with pytest.raises(ValueError, match="either annotated or absent"):
+        MaskSet(name="hrf", root="x", classes=("EX",), absent=("EX",))

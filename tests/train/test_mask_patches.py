@@ -18,9 +18,9 @@ def data():
     return MaskData(pixels=pixels, masks=masks, names=("a/1",), groups=("a/1",), rejected=(), digest="")
 
 
-def cut(data, seed, *, size=32, centred=0.0, zoom=1.4, turn=180.0, count=1):
-    rows = np.zeros(count, np.int64)
-    return cut_patches(data, rows, size, generator=np.random.default_rng(seed), centred=centred, zoom=zoom, turn=turn)
+def cut(data, seed, *, size=32, centred=0.0, zoom=1.4, turn=180.0, count=1, detail=1.0):
+    rows, generator = np.zeros(count, np.int64), np.random.default_rng(seed)
+    return cut_patches(data, rows, size, generator=generator, centred=centred, zoom=zoom, turn=turn, detail=detail)
 
 
 def test_the_generator_decides_everything(data):
@@ -55,3 +55,14 @@ def test_what_is_unknown_stays_unknown_and_shares_stay_shares(data):
 def test_a_zoom_below_one_is_refused(data):
     with pytest.raises(InvalidInput, match="at least 1"):
         cut(data, 0, zoom=0.5)
+
+
+def test_half_of_the_patches_lose_detail_and_no_mask_does(data):
+    data.pixels[0] = np.random.default_rng(0).integers(0, 255, data.pixels[0].shape)
+    sharp, coarse = (cut(data, 7, zoom=1.0, turn=0.0, count=40, detail=d) for d in (1.0, 0.4))
+    spread = coarse[0].std((1, 2, 3))
+    softened = (spread < 0.85 * np.median(sharp[0].std((1, 2, 3)))).mean()
+    assert 0.25 < softened < 0.75
+    assert cut(data, 7, centred=1.0, zoom=1.0, turn=0.0, detail=0.4)[1].max() == 1
+    with pytest.raises(InvalidInput, match="detail"):
+        cut(data, 0, detail=0.0)

@@ -114,3 +114,25 @@ def test_a_wrong_recipe_says_what_is_wrong(tmp_path, text, words):
         read_recipe(tmp_path / "r.toml")
     with pytest.raises(InvalidInput, match="no recipe"):
         read_recipe(tmp_path / "absent.toml")
+
+
+def test_compiling_is_asked_for_and_says_what_it_needs(tree, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("fundusion.train.segmentation.torch.compile", lambda f, **k: calls.append(k) or f)
+    monkeypatch.setattr("fundusion.train.segmentation.shutil.which", lambda name: name if name == "g++" else None)
+    train_segmenter(tmp_path / "compiled", config=config_of(tree, compile=True))
+    train_segmenter(tmp_path / "plain", config=config_of(tree))
+    assert len(calls) == 1
+    one, two = (load_state(tmp_path / n / "segmenter.safetensors") for n in ("compiled", "plain"))
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    monkeypatch.setattr("fundusion.train.segmentation.shutil.which", lambda name: None)
+    with pytest.raises(InvalidInput, match=r"C\+\+ compiler"):
+        train_segmenter(tmp_path / "none", config=config_of(tree, compile=True))
+
+
+def test_an_option_that_came_later_and_is_not_used_lets_older_runs_go_on(tree):
+    plain = config_of(tree)
+    assert plain.digest() == config_of(tree, detail=1.0, compile=True).digest()
+    assert plain.digest() != config_of(tree, detail=0.5).digest()
+    asked = MaskSet(name="hrf", root=str(tree), most=3)
+    assert plain.digest() != config_of(tree, sets=(asked,)).digest()

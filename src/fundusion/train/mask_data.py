@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..core.durable import write_bytes
 from ..core.errors import FundusionError, InvalidInput, ReadError
@@ -33,7 +33,7 @@ _BY_COLOUR = ("artery", "vein")
 _BY_NUMBER = {"brvo": 1, "non_perfusion": 2}
 #: Lesions: the publishers give no file where there is none.
 _LESIONS = ("MA", "HE", "EX", "SE")
-_VERSION = 1
+_VERSION = 2
 
 
 class MaskSet(BaseModel):
@@ -45,6 +45,18 @@ class MaskSet(BaseModel):
     root: str
     #: Structures this set is used for; all that it has when empty.
     classes: tuple[str, ...] = ()
+    #: Structures that none of its pictures has: pictures of healthy eyes teach what is no lesion.
+    absent: tuple[str, ...] = ()
+    #: Only pictures with these labels, such as `{ dr_grade = 0 }`.
+    where: dict[str, float | str] = {}
+    #: Pictures at most; which ones depends on the patients alone.
+    most: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> MaskSet:
+        if both := set(self.absent) & set(self.classes):
+            raise ValueError(f"{', '.join(sorted(both))}: either annotated or absent")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +110,8 @@ def prepare_masks(
 ) -> MaskData:
     """Read every picture of some sets with its masks.
 
-    A structure that a set does not annotate is unknown in its pictures; a lesion without a file is absent. What lies outside the
+    A structure that a set does not annotate is unknown in its pictures; a lesion without a file is absent, and so is what a set
+    declares absent. What lies outside the
     field of view is unknown to none and belongs to no structure.
 
     Args:
@@ -124,7 +137,7 @@ def prepare_masks(
         for number, (source, record) in enumerate(records, 1):
             name = f"{source.name}/{record.study_id}"
             try:
-                pixels, masks = _one(record, _wanted(source, classes), classes, field_px)
+                pixels, masks = _one(record, source, classes, field_px)
             except FundusionError as error:
                 rejected.append((name, error.code or "image.unusable", str(error)))
             else:
@@ -150,7 +163,26 @@ def prepare_masks(
 
 
 def _records(source: MaskSet) -> list[StudyRecord]:
-    return list(datasets.create(source.name, root=source.root))
+    """Return the pictures of a set that are used.
+
+    Raises:
+        InvalidInput: None has the labels that are asked for.
+    """
+    every = list(datasets.create(source.name, root=source.root))
+    records = [r for r in every if all(_has(r.labels.get(k), v) for k, v in source.where.items())]
+    if every and not records:
+        known = sorted({k for r in every for k in r.labels})
+        raise InvalidInput(
+            f"no picture of {source.name} has {source.where}.", code="input.empty", hint=f"Its labels are {known}."
+        )
+    if source.most is not None:
+        chosen = sorted(records, key=lambda r: position_of(f"{source.name}/{r.group}", seed=0))[: source.most]
+        records = [r for r in records if r in chosen]
+    return records
+
+
+def _has(label: Any, wanted: float | str) -> bool:
+    return wanted in label if isinstance(label, tuple) else bool(label == wanted)
 
 
 def _wanted(source: MaskSet, classes: Sequence[str]) -> tuple[str, ...]:
@@ -158,7 +190,7 @@ def _wanted(source: MaskSet, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _one(
-    record: StudyRecord, wanted: Sequence[str], classes: Sequence[str], field_px: int
+    record: StudyRecord, source: MaskSet, classes: Sequence[str], field_px: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return pixels and masks of one picture."""
     study = read_study(record)
@@ -169,8 +201,11 @@ def _one(
     ready = prepare(image.pixels, ImageInput(size=field_px), field=field)
     masks = np.full((len(classes), field_px, field_px), UNKNOWN, np.uint8)
     annotated = any(s in record.masks for s in _LESIONS)
+    wanted = _wanted(source, classes)
     for number, name in enumerate(classes):
-        if name not in wanted:
+        if name in source.absent:
+            masks[number] = 0
+        if name not in wanted or name in source.absent:
             continue
         full = _mask_of(record, name, image.pixels.shape[:2], absent=annotated and name in _LESIONS)
         if full is None:
@@ -228,7 +263,7 @@ def _key(records: Sequence[tuple[MaskSet, StudyRecord]], classes: Sequence[str],
     for source, record in records:
         files = [f for v in (*record.images.values(), *record.masks.values()) for f in v]
         stats = [(Path(f).name, Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in files if Path(f).is_file()]
-        seen.append([source.name, list(source.classes), record.study_id, stats])
+        seen.append([source.name, list(source.classes), list(source.absent), record.study_id, stats])
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ def cut_patches(
     centred: float,
     zoom: float,
     turn: float,
+    detail: float = 1.0,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Return images `(B, 3, P, P)` in [0, 1], shares `(B, K, P, P)` and which are known.
 
@@ -32,9 +33,12 @@ def cut_patches(
         centred: Share of patches around a pixel of a structure; the others lie anywhere in the picture.
         zoom: Greatest factor of size, up or down.
         turn: Greatest angle, degrees; mirrors go with it when it is above 0.
+        detail: Least share of the resolution that half of the patches keep, so that a picture's sharpness says nothing; 1 keeps all.
     """
     if zoom < 1:
         raise InvalidInput(f"zoom is a factor of at least 1, got {zoom}.")
+    if not 0 < detail <= 1:
+        raise InvalidInput(f"detail is a share above 0 and at most 1, got {detail}.")
     count, structures = len(rows), data.masks.shape[1]
     images = np.empty((count, 3, size, size), np.float32)
     target = np.empty((count, structures, size, size), np.float32)
@@ -43,6 +47,8 @@ def cut_patches(
         affine = _affine(data.masks[row], size, generator=generator, centred=centred, zoom=zoom, turn=turn)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(data.pixels[row], affine, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        if detail < 1 and generator.random() < 0.5:
+            warped = _coarser(warped, generator.uniform(detail, 1))
         images[i] = warped.transpose(2, 0, 1).astype(np.float32) / 255
         for k in range(structures):
             mask = data.masks[row, k]
@@ -56,6 +62,14 @@ def cut_patches(
             hidden = cv2.warpAffine(unknown.astype(np.uint8) * 255, affine, (size, size), flags=flags)
             known[i, k] = hidden == 0
     return images, target, known
+
+
+def _coarser(pixels: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.uint8]:
+    """Return a patch as a camera of fewer pixels sees it, enlarged again."""
+    size = pixels.shape[0]
+    small = max(1, round(size * share))
+    fewer = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(fewer, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _affine(
