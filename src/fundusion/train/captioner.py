@@ -33,6 +33,7 @@ from ..layers.weights import digest, save_state
 from ..shipped import resolve_model
 from .caption_data import DRAWN_PX, ToldSet, prepare_told, questions_about
 from .config import FitConfig, SetConfig, deciding
+from .job import PlainJob, decayed_groups
 from .loop import RunResult, fit
 from .run import Reporter
 from .steps import generators_of
@@ -141,7 +142,7 @@ class CaptionStep:
 
 
 @dataclass(slots=True)
-class CaptionRun:
+class CaptionRun(PlainJob):
     """What the loop trains; only the decoder changes."""
 
     folder: Path
@@ -153,25 +154,6 @@ class CaptionRun:
     metric: str = "answers"
     cuts: dict[str, float] = field(default_factory=dict)
     _step: Any = field(default=None)
-
-    @property
-    def settings(self) -> FitConfig:
-        """The optimisation."""
-        return self.config.train
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """Of configuration and pictures."""
-        return {"config": self.config.digest(), "data": self.data.digest}
-
-    @property
-    def rejected(self) -> int:
-        """Pictures left out in reading."""
-        return len(self.data.rejected)
-
-    def toml(self) -> str:
-        """Return the configuration as JSON behind a comment sign, which is TOML too."""
-        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
 
     def modules(self) -> nn.ModuleDict:
         """Return everything with weights."""
@@ -205,9 +187,6 @@ class CaptionRun:
                     weights[tokenizer.convert_tokens_to_ids(name)] = (most / max(5, counts[key])) ** self.config.rarity
         return weights
 
-    def after_step(self, step: int, total: int) -> None:
-        """Do nothing: there is no teacher."""
-
     def names(self, rows: npt.NDArray[np.int64]) -> str:
         """Return the pictures of rows."""
         return ", ".join(self.data.told[i].study_id for i in rows)
@@ -234,10 +213,7 @@ class CaptionRun:
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups of the decoder: weight decay on kernels only."""
         own = [p for n, p in self.model.named_parameters() if not n.startswith("tower.")]
-        return [
-            {"params": [p for p in own if p.ndim > 1], "weight_decay": self.settings.weight_decay, "factor": 1.0},
-            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},
-        ]
+        return decayed_groups(own, self.settings.weight_decay)
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write the weights of the decoder in half precision, and what is needed to use them."""

@@ -26,17 +26,17 @@ from ..layers.lora import LANGUAGE_TARGETS, add_lora, merge_lora, save_lora
 from ..layers.trained_parts import part_of, train_parts
 from ..layers.weights import save_state
 from ..readers.conversations import Conversation
-from .config import FitConfig
 from .data import PreparedSet, Rejected, prepare_set
 from .estimate import estimate
 from .generator_config import GeneratorConfig
 from .generator_steps import BeforeAdapters, ChatStep
+from .job import PlainJob, decayed_groups
 from .loop import RunResult, fit
 from .run import Reporter
 
 
 @dataclass(slots=True)
-class GeneratorRun:
+class GeneratorRun(PlainJob):
     """What the loop trains; only the modules change."""
 
     folder: Path
@@ -57,11 +57,6 @@ class GeneratorRun:
     _step: Any = field(default=None)
 
     @property
-    def settings(self) -> FitConfig:
-        """The optimisation."""
-        return self.config.train
-
-    @property
     def digests(self) -> dict[str, str]:
         """Of configuration, pictures and texts."""
         return {"config": self.config.digest(), "data": self.data.digest, "texts": self.texts}
@@ -70,10 +65,6 @@ class GeneratorRun:
     def rejected(self) -> int:
         """Items left out."""
         return len(self.losses)
-
-    def toml(self) -> str:
-        """Return the configuration as JSON behind a comment sign, which is TOML too."""
-        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
 
     def modules(self) -> nn.ModuleDict:
         """Return everything with weights: the generator, and the objective when it has some."""
@@ -139,13 +130,7 @@ class GeneratorRun:
 
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: weight decay on matrices only."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for parameter in self.modules().parameters():
-            if parameter.requires_grad:
-                groups[parameter.ndim > 1].append(parameter)
-        decay = self.settings.weight_decay
-        found = [(matrix, p) for matrix, p in groups.items() if p]
-        return [{"params": p, "weight_decay": decay if matrix else 0.0, "factor": 1.0} for matrix, p in found]
+        return decayed_groups(self.modules().parameters(), self.settings.weight_decay)
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write the generator, or its adapters alone, and what it was made of."""

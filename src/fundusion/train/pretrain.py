@@ -27,6 +27,7 @@ from ..layers.weights import digest, save_state
 from .config import FitConfig, deciding
 from .data import PreparedSet, prepare_set
 from .estimate import estimate
+from .job import PlainJob, decayed_groups
 from .loop import RunResult, fit
 from .pretrain_steps import IBOTStep, MAEStep, MultiMAEStep, PretrainStep, picture_grid
 from .run import Reporter
@@ -109,7 +110,7 @@ class PretrainConfig(BaseModel):
 
 
 @dataclass(slots=True)
-class PretrainRun:
+class PretrainRun(PlainJob):
     """What the loop trains; only the modules change."""
 
     folder: Path
@@ -125,25 +126,6 @@ class PretrainRun:
     untouched: int = 0
     metric: str = "none"
     _step: Any = field(default=None)
-
-    @property
-    def settings(self) -> FitConfig:
-        """The optimisation."""
-        return self.config.train
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """Of configuration and pictures."""
-        return {"config": self.config.digest(), "data": self.data.digest}
-
-    @property
-    def rejected(self) -> int:
-        """Studies left out in reading."""
-        return len(self.data.rejected)
-
-    def toml(self) -> str:
-        """Return the configuration as JSON behind a comment sign, which is TOML too."""
-        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
 
     def modules(self) -> nn.ModuleDict:
         """Return everything with weights."""
@@ -219,12 +201,7 @@ class PretrainRun:
 
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: weight decay on matrices only."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for parameter in self.system.parameters():
-            if parameter.requires_grad:
-                groups[parameter.ndim > 1].append(parameter)
-        decay = self.settings.weight_decay
-        return [{"params": p, "weight_decay": decay if matrix else 0.0, "factor": 1.0} for matrix, p in groups.items()]
+        return decayed_groups(self.system.parameters(), self.settings.weight_decay)
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write the encoder: of iBOT the teacher's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,10 +21,10 @@ from ..core.registry import ImageInput, models, objectives
 from ..core.study import StudyRecord
 from ..datasets._splits import position_of
 from ..layers.weights import digest, save_state
-from .config import FitConfig
 from .data import PreparedSet, prepare_set
 from .embeddings import with_vectors
 from .estimate import estimate
+from .job import PlainJob, decayed_groups
 from .loop import RunResult, fit
 from .pair_config import PAIR_OBJECTIVES, PairConfig, below_data, studies_of
 from .pair_steps import CHOICES, Line, PairStep, Said
@@ -39,7 +38,7 @@ _NEAREST = 10
 
 
 @dataclass(slots=True)
-class PairRun:
+class PairRun(PlainJob):
     """What the loop trains; only the modules change."""
 
     folder: Path
@@ -63,23 +62,9 @@ class PairRun:
     _step: Any = field(default=None)
 
     @property
-    def settings(self) -> FitConfig:
-        """The optimisation."""
-        return self.config.train
-
-    @property
     def digests(self) -> dict[str, str]:
         """Of configuration, pictures and texts."""
         return {"config": self.config.digest(), "data": self.data.digest, "knowledge": self.knowledge}
-
-    @property
-    def rejected(self) -> int:
-        """Studies left out in reading."""
-        return len(self.data.rejected)
-
-    def toml(self) -> str:
-        """Return the configuration as JSON behind a comment sign, which is TOML too."""
-        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
 
     def modules(self) -> nn.ModuleDict:
         """Return everything with weights: the model, and the objective when it has some."""
@@ -91,10 +76,6 @@ class PairRun:
     def model_of(self, trained: nn.ModuleDict) -> nn.Module:
         """Return the model with its objective."""
         return trained["system"]
-
-    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
-        """Switch dropout on."""
-        trained.train()
 
     def step(self) -> PairStep:
         """Return what makes batches and losses."""
@@ -108,9 +89,6 @@ class PairRun:
                 steps_per_epoch=max(1, len(self.training) // config.train.batch_size),
             )  # fmt: skip
         return self._step
-
-    def after_step(self, step: int, total: int) -> None:
-        """Nothing moves by itself."""
 
     def probe(self) -> PairRun:
         """Return the run with a copy of everything that changes, to measure on."""
@@ -146,12 +124,7 @@ class PairRun:
 
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: weight decay on matrices only."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for parameter in self.modules().parameters():
-            if parameter.requires_grad:
-                groups[parameter.ndim > 1].append(parameter)
-        decay = self.settings.weight_decay
-        return [{"params": p, "weight_decay": decay if matrix else 0.0, "factor": 1.0} for matrix, p in groups.items()]
+        return decayed_groups(self.modules().parameters(), self.settings.weight_decay)
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write the model."""

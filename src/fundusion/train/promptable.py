@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.durable import write_json
 from ..core.errors import InvalidInput
@@ -25,9 +24,8 @@ from ..layers.prompting import boxes_from_truth
 from ..layers.weights import digest, save_state
 from .config import FitConfig
 from .loop import RunResult, fit
-from .mask_data import prepare_masks
 from .run import Reporter
-from .segmentation import Patches, SegmentConfig, SegmentRun, SegmentStep
+from .segmentation import Patches, SegmentConfig, SegmentRun, SegmentStep, read_masks
 from .steps import generators_of
 
 WEIGHTS, FACTS = "prompted.safetensors", "prompted.json"
@@ -96,10 +94,6 @@ class PromptedRun(SegmentRun):
             self._step = PromptedStep(settings, self.data, self.model, objective, jitter_px=settings.jitter_px)
         return self._step
 
-    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
-        """Leave dropout on; there is no normalisation over the batch."""
-        trained.train()
-
     @torch.no_grad()
     def score(self, model: Any, epoch: int, device: Any) -> dict[str, float]:
         """Return Dice on the held-out pictures, of the mask the model itself expects most of, prompted with the tight box of the truth.
@@ -120,15 +114,6 @@ class PromptedRun(SegmentRun):
             own = (target[0] > 0.5) & known[0]
             both, sizes = both + 2 * int((inside & own).sum()), sizes + int(inside.sum()) + int(own.sum())
         return {self.metric: both / sizes} if sizes else {}
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Return what learns, with weight decay on kernels only."""
-        free = [p for p in self.model.parameters() if p.requires_grad]
-        decays = ((True, self.settings.weight_decay), (False, 0.0))
-        groups = [
-            {"params": [p for p in free if (p.ndim > 1) == k], "weight_decay": d, "factor": 1.0} for k, d in decays
-        ]
-        return [g for g in groups if g["params"]]
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write weights that `models.create(model, weights=...)` reads, adapters added in, and what they were trained on."""
@@ -171,16 +156,8 @@ def prepare_prompted(out: str | Path, config: PromptedConfig, reporter: Reporter
             raise InvalidInput(f"{config.model} takes no prompts.", hint="Choose one of sam, medsam, medsegx.")
         if config.rank:
             add_lora(model, rank=config.rank)
-    data = prepare_masks(config.sets, config.classes, field_px=config.field_px, cache=config.cache, reporter=reporter)
-    write_json(folder / "rejected.json", [{"study_id": n, "code": c, "message": m} for n, c, m in data.rejected])
-    outside = data.held_out(config.validation_fraction, seed=config.train.seed)
-    pictures = np.flatnonzero(~outside)
-    if not len(pictures) or not outside.any():
-        raise InvalidInput(f"{len(pictures)} pictures to train on are too few.", code="train.too_few")
-    training = (pictures[:, None] * config.patches + np.arange(config.patches)).ravel()
-    return PromptedRun(
-        folder=folder, config=config, model=model, data=data, training=training, held_out=np.flatnonzero(outside)
-    )
+    data, training, held_out = read_masks(folder, config, reporter)
+    return PromptedRun(folder=folder, config=config, model=model, data=data, training=training, held_out=held_out)
 
 
 def train_prompted(

@@ -24,17 +24,18 @@ from ..network import MultimodalNetwork, build_network, check_pixels, load_netwo
 from ..objectives.classification import head_loss
 from ..objectives.multitask import Multitask
 from .calibrate import calibrate
-from .config import FitConfig, TrainConfig, to_toml
+from .config import TrainConfig, to_toml
 from .data import PreparedSet, prepare_set, resolve_tasks, table_rows, training_counts
 from .embeddings import with_vectors
 from .evaluation import validation_score
+from .job import PlainJob
 from .steps import AuxiliaryHeads, Step
 
 Reporter = Callable[[str], Any]
 
 
 @dataclass(slots=True)
-class Run:
+class Run(PlainJob):
     """What training works with; only the modules change."""
 
     folder: Path
@@ -50,21 +51,6 @@ class Run:
     metric: str = "macro_auroc"
     #: Parameters of bodies that learn after the first stage; known from the first step on.
     free: list[nn.Parameter] | None = None
-
-    @property
-    def settings(self) -> FitConfig:
-        """The optimisation."""
-        return self.config.train
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """Of configuration and data."""
-        return {"config": self.config.digest(), "data": self.data.digest}
-
-    @property
-    def rejected(self) -> int:
-        """Studies left out in reading."""
-        return len(self.data.rejected)
 
     def toml(self) -> str:
         """Return the complete configuration."""
@@ -102,9 +88,6 @@ class Run:
         if still:
             for body in bodies:
                 body.eval()
-
-    def after_step(self, step: int, total: int) -> None:
-        """Nothing follows an optimiser step."""
 
     def names(self, rows: npt.NDArray[np.int64]) -> str:
         """Return the studies of rows."""

@@ -25,6 +25,7 @@ from ..core.interfaces import Loss
 from ..core.registry import models, objectives
 from ..layers.weights import digest, save_state
 from .config import FitConfig, deciding
+from .job import PlainJob, decayed_groups
 from .loop import RunResult, fit
 from .mask_data import MaskData, MaskSet, prepare_masks
 from .mask_patches import cut_patches
@@ -170,7 +171,7 @@ def _recoloured(images: Tensor, strength: float, generator: torch.Generator) -> 
 
 
 @dataclass(slots=True)
-class SegmentRun:
+class SegmentRun(PlainJob):
     """What the loop trains; only the modules change."""
 
     folder: Path
@@ -182,25 +183,6 @@ class SegmentRun:
     metric: str = "dice"
     _step: Any = field(default=None)
 
-    @property
-    def settings(self) -> FitConfig:
-        """The optimisation."""
-        return self.config.train
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """Of configuration and pictures."""
-        return {"config": self.config.digest(), "data": self.data.digest}
-
-    @property
-    def rejected(self) -> int:
-        """Pictures left out in reading."""
-        return len(self.data.rejected)
-
-    def toml(self) -> str:
-        """Return the configuration as JSON behind a comment sign, which is TOML too."""
-        return "# " + json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + "\n"
-
     def modules(self) -> nn.ModuleDict:
         """Return everything with weights."""
         return nn.ModuleDict({"model": self.model.to(memory_format=_LAYOUT)})
@@ -209,10 +191,6 @@ class SegmentRun:
         """Return the segmenter."""
         return trained["model"]
 
-    def training_mode(self, trained: nn.ModuleDict, epoch: int) -> None:
-        """Let normalisation follow the batch."""
-        trained.train()
-
     def step(self) -> SegmentStep:
         """Return what makes batches and losses."""
         if self._step is None:
@@ -220,9 +198,6 @@ class SegmentRun:
             stages = _compiled(self.model.stages) if self.config.compile else None
             self._step = SegmentStep(self.config, self.data, self.model, objective, stages)
         return self._step
-
-    def after_step(self, step: int, total: int) -> None:
-        """Do nothing: there is no teacher."""
 
     def names(self, rows: npt.NDArray[np.int64]) -> str:
         """Return the pictures of rows."""
@@ -244,12 +219,7 @@ class SegmentRun:
 
     def groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: weight decay on kernels only."""
-        kernels = [p for p in self.model.parameters() if p.ndim > 1]
-        rest = [p for p in self.model.parameters() if p.ndim <= 1]
-        return [
-            {"params": kernels, "weight_decay": self.settings.weight_decay, "factor": 1.0},
-            {"params": rest, "weight_decay": 0.0, "factor": 1.0},
-        ]
+        return decayed_groups(self.model.parameters(), self.settings.weight_decay)
 
     def finish(self, model: Any, epochs: int) -> None:
         """Write weights, and what is needed to use them."""
@@ -286,6 +256,18 @@ def prepare_segmentation(out: str | Path, config: SegmentConfig, reporter: Repor
         model = models.create(config.model, **config.options, classes=config.classes)
     if not hasattr(model, "stages"):
         raise InvalidInput(f"{config.model} is not trained on masks alone.", hint="Choose one of the family unet.")
+    data, training, held_out = read_masks(folder, config, reporter)
+    return SegmentRun(folder=folder, config=config, model=model, data=data, training=training, held_out=held_out)
+
+
+def read_masks(
+    folder: Path, config: SegmentConfig, reporter: Reporter
+) -> tuple[MaskData, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return pictures with masks, rows of patches to train on and pictures that are held out; what is rejected is written down.
+
+    Raises:
+        InvalidInput: Nothing has a mask of the structures, or too few pictures remain.
+    """
     data = prepare_masks(config.sets, config.classes, field_px=config.field_px, cache=config.cache, reporter=reporter)
     write_json(folder / "rejected.json", [{"study_id": n, "code": c, "message": m} for n, c, m in data.rejected])
     outside = data.held_out(config.validation_fraction, seed=config.train.seed)
@@ -293,9 +275,7 @@ def prepare_segmentation(out: str | Path, config: SegmentConfig, reporter: Repor
     if not len(pictures) or not outside.any():
         raise InvalidInput(f"{len(pictures)} pictures to train on are too few.", code="train.too_few")
     training = (pictures[:, None] * config.patches + np.arange(config.patches)).ravel()
-    return SegmentRun(
-        folder=folder, config=config, model=model, data=data, training=training, held_out=np.flatnonzero(outside)
-    )
+    return data, training, np.flatnonzero(outside)
 
 
 def train_segmenter(
