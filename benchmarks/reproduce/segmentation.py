@@ -27,14 +27,12 @@ from fundusion.core.registry import datasets, models
 from fundusion.core.study import StudyRecord
 from fundusion.datasets._splits import position_of
 from fundusion.decision.pixel_calibration import count_levels
-from fundusion.measuring import Measurer
 from fundusion.readers import read_study
 from fundusion.readers.mask import read_artery_vein, read_mask
 from fundusion.segmenting import Masks, Segmenter, largest_region, load_segmenter, segment_image
 from fundusion.shipped import resolve_segmenter
 from fundusion.train.segment_calibration import left_out_error, pixel_error
 from fundusion.transforms.field_of_view import FieldOfView, find_field_of_view
-from fundusion.transforms.squares import cut_squares
 
 ROOTS = {"drive": "drive", "chase_db1": "chase_db1", "stare": "stare", "hrf": "hrf",
          "drishti_gs": "drishti_gs", "idrid.segmentation": "idrid_seg"}  # fmt: skip
@@ -279,41 +277,6 @@ _TRUTHS: dict[str, dict[str, Any]] = {
 }
 
 
-def normal_eyes(data: Path, count: int) -> dict[str, Any]:
-    """Return what is marked in healthy eyes, by set: share of them with a lesion, and quartiles of the cup-to-disc ratio.
-
-    No disc or lesion of them was trained on. Those of ODIR are among the patients that the shipped network was trained on; their pictures
-    are too small here for lesions.
-    """
-    measurer = Measurer.shipped(unproven=True)
-    odir = [r for r in datasets.create("odir", root=data / "odir")
-            if (r.labels.get("disease") or {}).get("N") == 1 and position_of(f"odir/{r.patient_id}", seed=0) >= 0.2]  # fmt: skip
-    sets = {
-        "hrf": [r for r in datasets.create("hrf", root=data / "hrf") if r.study_id.endswith("_h")],
-        "odir": odir[:: max(1, len(odir) // count)][:count],
-    }
-    rows = {}
-    for name, records in sets.items():
-        found = [masks_and_ratio(measurer, r) for r in records]
-        ratios = [ratio for _, ratio in found if ratio is not None]
-        rows[name] = {
-            "eyes": len(found),
-            "vcdr_quartiles": [round(float(v), 3) for v in np.quantile(ratios, [0.25, 0.5, 0.75])],
-        }
-        for c in ("HE", "EX", "SE"):
-            looked = [bool(masks[c].any()) for masks, _ in found if c in masks]
-            rows[name] |= {f"eyes_with_{c}": f"{sum(looked)} of {len(looked)}"} if looked else {}
-    return rows
-
-
-def masks_and_ratio(measurer: Measurer, record: StudyRecord) -> tuple[Any, float | None]:
-    """Return the masks of the photograph of an eye, and its vertical cup-to-disc ratio where there is one."""
-    image = read_study(record).images["cfp"][0]
-    squares = cut_squares(image, find_field_of_view(image.pixels), measurer.sides, name="cfp.0")
-    found = measurer.measure(squares, laterality=image.laterality)
-    return found.masks, next((m.value for m in found.found.measurements if m.name == "vcdr"), None)
-
-
 def average_precision(counts: Any) -> float:
     """Return the area under the precision-recall curve from pixels per level of probability: `(2, levels)`, absent and present.
 
@@ -338,12 +301,6 @@ def main() -> None:
         "--threshold", action="store_true", help="Only print the thresholds that training pictures ask for."
     )
     parser.add_argument("--reliability", action="store_true", help="Only the error of calibration; adds to the file.")
-    parser.add_argument(
-        "--normal",
-        type=int,
-        metavar="N",
-        help="Only look at healthy eyes, N of ODIR: lesions marked, cup-to-disc ratio.",
-    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/segmentation.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -353,11 +310,6 @@ def main() -> None:
         print("cup", best_cup_threshold(load_segmenter(given.get("disc_cup", "disc_cup")), options.data))
         return
     results: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
-    if options.normal:
-        results["normal_eyes"] = normal_eyes(options.data, options.normal)
-        print("normal eyes", json.dumps(results["normal_eyes"], indent=1))
-        write_json(options.out, results)
-        return
     peer = lwnet(options.weights or options.data.parent / "weights")
     for kind, measure in (("vessels", lambda s, d: vessels(s, d, peer)), ("disc_cup", disc_cup),
                           ("artery_vein", artery_vein), ("lesions", lesions)):  # fmt: skip

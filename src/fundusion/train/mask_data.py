@@ -124,7 +124,7 @@ def prepare_masks(
     Raises:
         InvalidInput: No picture of the sets has one of the structures.
     """
-    records = [(s, r) for s in sets for r in _records(s)]
+    records = [(s, r) for s in sets for r in records_of(s)]
     if not records:
         raise InvalidInput("the sets hold no pictures.", code="input.empty")
     key = _key(records, classes, field_px)
@@ -162,7 +162,7 @@ def prepare_masks(
     return data
 
 
-def _records(source: MaskSet) -> list[StudyRecord]:
+def records_of(source: MaskSet) -> list[StudyRecord]:
     """Return the pictures of a set that are used.
 
     Raises:
