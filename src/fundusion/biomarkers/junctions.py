@@ -172,7 +172,7 @@ def join_nodes(distance, width, pieces):  # type: ignore[no-untyped-def]
 
     Where two vessels cross at a slant, thinning makes two branchings of three arms out of one crossing of four.
     """
-    nodes, arms, pixels, starts, ends = pieces
+    nodes, _, pixels, starts, ends = pieces
     n = len(nodes)
     root = np.arange(n)
     kept = ~_to_join(distance, width, pieces)
