@@ -35,6 +35,7 @@ REASONS = {
     "fovea.distance": "Disc and fovea are closer than 1 or further apart than 5 disc diameters; one of them is wrong.",
     "laterality.absent": "Neither the eye nor the fovea is known, so that nasal and temporal cannot be told apart.",
     "laterality.contradiction": "The fovea lies on the other side of the disc than in the eye that is stated.",
+    "lesions.touching": "Some marks have waists: lesions that touch are counted as one, so that the number is a lower bound.",
     "scale.absent": "Neither the pixel spacing nor a disc is known; lengths have no unit.",
     "scale.circular": "The scale was taken from the disc, so that the size of the disc itself is not a measurement.",
     "scale.no_micrometres": "The formula holds for micrometres only, and the spacing is not known.",
