@@ -7,12 +7,13 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..biomarkers.catalogue import structure_of
 from ..biomarkers.eye import EyeFacts, EyeMeasurements, measure_eye
 from ..biomarkers.maps import GREEN, split_map
 from ..biomarkers.outcome import REASONS
@@ -20,6 +21,7 @@ from ..biomarkers.reference import compare
 from ..core.cohort import Cohort
 from ..core.durable import write_bytes
 from ..core.errors import FundusionError, InvalidInput
+from ..core.results import Measurement
 from ..core.study import Image
 from ..quality.gradability import assess
 from ..readers.image import read_image
@@ -30,6 +32,7 @@ from ..report.render import safe_file_name
 from .ledger import Entry, Ledger
 from .measurement_tables import FORMATS, measurement_row, write_measurement_tables
 from .run import Interrupted, RunSummary, stoppable
+from .unproven import FILE, read_warning
 
 #: Folders of masks that may lie beside those of the vessels, by option name.
 COMPANIONS = ("artery", "vein", "disc", "cup", "field")
@@ -150,7 +153,9 @@ def _index(folder: Path) -> dict[str, Path]:
         raise InvalidInput(
             f"{folder.name!r} is no folder.", code="input.missing", hint="Give the folder of these masks."
         )
-    return {_stem(p.relative_to(folder).as_posix()): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        _stem(p.relative_to(folder).as_posix()): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != FILE
+    }
 
 
 def _match(name: str, files: Mapping[str, Path]) -> Path | None:
@@ -346,12 +351,14 @@ def measure_all(
 
 def _config(items: Sequence[MaskItem], reading: Reading, pictures: bool) -> dict[str, Any]:
     inputs = [[i.name, sorted(i.companions), sorted(i.facts.items())] for i in items]
+    warned = {k: v for i in items for k, v in _warnings(i).items()}
     return json.loads(json.dumps({
         "command": "measure", "pictures": pictures, "inputs": inputs,
         **{k: getattr(reading, k) for k in Reading.__slots__ if k not in ("labels", "cohort", "measured_with")},
         "labels": dict(reading.labels),
         **({"measured_with": reading.measured_with} if reading.measured_with else {}),
         **({"cohort": reading.cohort.digest} if reading.cohort else {}),
+        **({"unproven": warned} if warned else {}),
     }))  # fmt: skip
 
 
@@ -390,7 +397,9 @@ def _entry(position: int, item: MaskItem, folder: Path, reading: Reading, pictur
     try:
         row |= _person(item, reading)
         measured = measure_item(item, reading)
-        row["measurements"] = [measurement_row(m) for m in measured.found.measurements]
+        warnings = _warnings(item)
+        row["measurements"] = [measurement_row(_remarked(m, warnings)) for m in measured.found.measurements]
+        row |= {"unproven": warnings} if warnings else {}
         row["scale"] = {"um_per_px": measured.found.scale.um_per_px, "estimated": measured.found.scale.estimated}
         if pictures or reading.cohort is not None:
             _write_pictures(folder / "pictures", item, measured, reading, row)
@@ -400,6 +409,20 @@ def _entry(position: int, item: MaskItem, folder: Path, reading: Reading, pictur
         row |= {"status": "rejected", "code": error.code, "message": error.message, "hint": error.hint}
     line = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return Entry(position=position, study_id=item.name, status=row["status"], line=line, facts="{}")
+
+
+def _warnings(item: MaskItem) -> dict[str, str]:
+    """Return structure to the sentence with which its masks came, of the masks of one item."""
+    found: dict[str, str] = {}
+    for path in (item.path, *(p for k, p in item.companions.items() if k != "image")):
+        found |= read_warning(path.parent)
+    return found
+
+
+def _remarked(m: Measurement, warnings: Mapping[str, str]) -> Measurement:
+    if m.value is None or structure_of(m.name) not in warnings:
+        return m
+    return replace(m, flags=(*m.flags, "mask.unproven"))
 
 
 def _person(item: MaskItem, reading: Reading) -> dict[str, Any]:

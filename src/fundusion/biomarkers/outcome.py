@@ -15,6 +15,7 @@ REASONS = {
     "mask.full": "The mask covers more than any vessel tree does; it is no vessel mask, or inverted.",
     "mask.size": "The mask has another size than the others of this eye.",
     "mask.unsure": "With another threshold of the probability map there would be no value.",
+    "mask.unproven": "The segmenter that made the mask says that it is often wrong about this structure in pictures of other cameras.",
     "mask.shape": "The mask is not two-dimensional.",
     "mask.values": "The mask holds values that are not numbers.",
     "vessels.none": "No vessel is long enough to be measured.",

@@ -97,7 +97,9 @@ def measure(
     """
     try:
         from ..batch.measuring import COMPANIONS, Reading, find_items, measure_all
+        from ..batch.unproven import read_warning
         from ..readers.cohort import read_cohort
+        from .segment import warn_of_unproven
 
         given = (
             dict(zip(COMPANIONS, (artery, vein, disc, cup, field), strict=True))
@@ -109,6 +111,8 @@ def measure(
             green=green, labels=_labels(labels), probability=probability, spacing_um=spacing_um, laterality=laterality, estimate_scale=estimate,
             measured_with=measured_with, cohort=read_cohort(cohort) if cohort else None,
         )  # fmt: skip
+        for place in sorted({p.parent for i in items for p in (i.path, *i.companions.values())}):
+            warn_of_unproven(read_warning(place))
         prepare_kernels()
         with progress("masks") as show:
             done = measure_all(
