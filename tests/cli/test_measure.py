@@ -122,6 +122,9 @@ def test_masks_that_came_with_a_warning_are_named_on_standard_error(masks, tmp_p
     (lesions / "unproven.json").write_text('{"structure": "EX", "warning": "Marked in 5 of 10 healthy eyes."}')
     result = run(app, [*command, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert result.stderr.count("masks of EX are not proven on pictures of other cameras. Marked in 5 of 10 healthy eyes.") == 1
+    assert (
+        result.stderr.count("masks of EX are not proven on pictures of other cameras. Marked in 5 of 10 healthy eyes.")
+        == 1
+    )
     assert "not proven" not in result.stdout
     assert "mask.unproven" in (tmp_path / "out" / "measurements.csv").read_text()

@@ -27,8 +27,10 @@ from ..quality.gradability import assess
 from ..readers.image import read_image
 from ..readers.mask import SUFFIXES, read_color_mask, read_mask
 from ..report.age_plots import age_plot_files
+from ..report.cohort_page import summary_of
 from ..report.eye_pictures import zone_files
 from ..report.render import safe_file_name
+from .cohort_pages import FOLDER, write_eye_page, write_list
 from .ledger import Entry, Ledger
 from .measurement_tables import FORMATS, measurement_row, write_measurement_tables
 from .run import Interrupted, RunSummary, stoppable
@@ -336,6 +338,8 @@ def measure_all(
         try:
             if pictures or reading.cohort is not None:
                 (out / "pictures").mkdir(exist_ok=True)
+            if reading.cohort is not None:
+                (out / FOLDER).mkdir(exist_ok=True)
             try:
                 _work(items, ledger, reading, pictures, progress, stop)
             except Interrupted as signalled:
@@ -346,6 +350,9 @@ def measure_all(
             ledger.close()
     numbers = {"total": len(items), "ok": counts.get("ok", 0), "rejected": counts.get("rejected", 0)}
     numbers["pending"] = numbers["total"] - numbers["ok"] - numbers["rejected"]
+    if reading.cohort is not None:
+        lines = (out / "measurements.jsonl").read_text("utf-8").splitlines()
+        write_list(out, map(json.loads, lines), numbers, reading.cohort.name)
     return RunSummary(folder=out, counts=numbers, codes=codes, exit_code=code or (3 if numbers["rejected"] else 0))
 
 
@@ -402,7 +409,7 @@ def _entry(position: int, item: MaskItem, folder: Path, reading: Reading, pictur
         row |= {"unproven": warnings} if warnings else {}
         row["scale"] = {"um_per_px": measured.found.scale.um_per_px, "estimated": measured.found.scale.estimated}
         if pictures or reading.cohort is not None:
-            _write_pictures(folder / "pictures", item, measured, reading, row)
+            _write_pictures(folder, item, measured, reading, row)
     except FundusionError as error:
         if error.code.startswith(("disk.", "resource.")):
             raise
@@ -438,8 +445,8 @@ def _person(item: MaskItem, reading: Reading) -> dict[str, Any]:
     return {"patient_id": item.facts.get("patient_id"), "laterality": eye, "age": age, "sex": sex}
 
 
-def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: Reading, row: Mapping[str, Any]) -> None:
-    """Write the graph and the zones as PNG and SVG and, with a cohort, the eye against its age."""
+def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: Reading, row: dict[str, Any]) -> None:
+    """Write the graph and the zones as PNG and SVG and, with a cohort, the eye against its age and its page; the row learns where it stands."""
     pixels = measured.image.pixels if measured.image is not None and measured.image.pixels.shape[-1] == 3 else None
     stem = safe_file_name(item.name)
     kept = {k: v for k, v in measured.masks.items() if k != "field"}
@@ -450,8 +457,10 @@ def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: R
             measured_with=reading.measured_with or "",
         )  # fmt: skip
         files |= age_plot_files(beside, "", laterality=measured.laterality)
+        row["beside"] = summary_of(beside)
+        write_eye_page(folder, row, measured.found, beside, files)
     for end, data in files.items():
-        write_bytes(folder / f"{stem}{end}", data)
+        write_bytes(folder / "pictures" / f"{stem}{end}", data)
 
 
 def _export(ledger: Ledger, out: Path, table: str) -> None:

@@ -40,7 +40,9 @@ Estimate = Annotated[
 Pictures = Annotated[bool, typer.Option("--pictures", help="Draw the graph and the zones of each eye.")]
 CohortTable = Annotated[
     _Folder,
-    typer.Option("--cohort", help="CSV of other measured eyes (patient_id, age): each eye is drawn against its age."),
+    typer.Option(
+        "--cohort", help="CSV of other measured eyes (patient_id, age): each eye gets a page against its age."
+    ),
 ]
 MeasuredWith = Annotated[
     str | None, typer.Option(help="Tool that made the masks; only numbers of one tool are compared.")
@@ -121,6 +123,8 @@ def measure(
         say(f"{done.counts['ok']} measured, {done.counts['rejected']} rejected, {done.counts['pending']} pending")
         if done.codes:
             table(list(done.codes.items()), ("rejected because", "masks"))
+        if cohort:
+            say(f"Pages:   {out / 'index.html'}")
         say(
             f"Written: {out / f'measurements.{format}'}, {out / f'eyes.{format}'}, {out / 'patients.csv'}, {out / 'cohort.csv'}"
         )
