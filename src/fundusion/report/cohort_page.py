@@ -15,7 +15,7 @@ from .compose import DISCLAIMER
 from .eye_pictures import SIDES
 from .measured import GROUPS, group_of, grouped
 from .render import environment, template_file, trusted
-from .words import place_words, quantity_words, reason_words, spread_words, title_words
+from .words import place_words, reason_words, spread_words, title_words, value_words
 
 #: Shares of the cohort outside of which a measurement is named at the top: the limits of the band.
 LOW, HIGH = 0.05, 0.95
@@ -100,7 +100,7 @@ def beside_row(placed: Placed, age: float | None) -> BesideRow:
     who = {"female": "women", "male": "men", None: "patients"}[placed.sex]
     told = {
         "title": title_words(m.name),
-        "value": quantity_words(value, m.unit) + spread,
+        "value": value_words(m.name, value, m.unit) + spread,
         "place": "" if m.region == "field" else place_words(m.region),
         "patients": f"{len(placed.points)} {who}",
         "remark": "; ".join(reason_words(f) for f in m.flags if f != "scale.estimated"),
@@ -113,8 +113,8 @@ def beside_row(placed: Placed, age: float | None) -> BesideRow:
     side = "below" if placed.share_below < LOW else "above" if placed.share_below > HIGH else ""
     return BesideRow(
         **told,
-        mean=quantity_words(mean, m.unit),
-        band=_range(quantity_words(low, m.unit), quantity_words(high, m.unit)),
+        mean=value_words(m.name, mean, m.unit),
+        band=_range(value_words(m.name, low, m.unit), value_words(m.name, high, m.unit)),
         standing=f"{placed.share_below:.0%} lie below",
         side=side,
     )

@@ -17,7 +17,7 @@ from .age_plots import draw_ages, plotted, sheet_size, sheet_title
 from .canvas import PixelCanvas
 from .eye_pictures import SIDES, structures_pixels, zones_pixels
 from .figures import data_uri
-from .words import behind_words, place_words, quantity_words, reason_words, spread_words, title_words
+from .words import behind_words, place_words, reason_words, spread_words, title_words, value_words
 
 #: Groups of a page in their order.
 GROUPS = ("Optic disc and cup", "Calibres around the disc", "Arteries", "Veins", "All vessels", "Possible lesions")
@@ -222,7 +222,7 @@ def _comes_first(m: Measurement) -> bool:
 
 def _row(m: Measurement) -> MeasuredRow:
     value = m.value or 0.0
-    shown = quantity_words(value, m.unit)
+    shown = value_words(m.name, value, m.unit)
     spread = "" if m.uncertainty is None else f"± {spread_words(value, m.uncertainty, m.unit)}"
     if m.name == "isnt":
         shown, spread = ("follows the rule" if value == 1 else "does not follow the rule"), ""
