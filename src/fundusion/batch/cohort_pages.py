@@ -17,7 +17,7 @@ FOLDER, INDEX = "pages", "index.html"
 
 
 def write_eye_page(
-    out: Path, row: Mapping[str, Any], found: Any, comparison: Comparison, files: Mapping[str, bytes]
+    out: Path, row: Mapping[str, Any], found: Any, *, comparison: Comparison, files: Mapping[str, bytes]
 ) -> None:
     """Write the page of one eye.
 

@@ -458,7 +458,7 @@ def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: R
         )  # fmt: skip
         files |= age_plot_files(beside, "", laterality=measured.laterality)
         row["beside"] = summary_of(beside)
-        write_eye_page(folder, row, measured.found, beside, files)
+        write_eye_page(folder, row, measured.found, comparison=beside, files=files)
     for end, data in files.items():
         write_bytes(folder / "pictures" / f"{stem}{end}", data)
 

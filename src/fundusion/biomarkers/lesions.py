@@ -110,9 +110,9 @@ def parts_at_waists(mask: npt.ArrayLike) -> int:
     return int(_peaks(distance, order, inside.shape[1], WAIST_PX)) if len(order) else 0
 
 
-def _cut(labels: npt.NDArray[np.int32], number: int, box: npt.NDArray[np.int32]) -> int:
+def _cut(labels: npt.NDArray[Any], number: int, box: list[int]) -> int:
     """Return the parts of one lesion; one that is narrower than two waists has none."""
-    left, top, width, height, _ = box.tolist()
+    left, top, width, height, _ = box
     if max(width, height) < 6:
         return 1
     return parts_at_waists(labels[top : top + height, left : left + width] == number)
@@ -146,7 +146,7 @@ def count_lesions(mask: npt.ArrayLike, grid: Grid | None) -> dict[str, tuple[Out
         inside[rows - top, cols - left] = 1
         labelled = cv2.connectedComponentsWithStats(inside, connectivity=8)
         count, middles = labelled[0] - 1, labelled[3][1:] + np.array([left, top])
-        cut = sum(_cut(labelled[1], k, box) for k, box in enumerate(labelled[2]) if k)
+        cut = sum(_cut(labelled[1], k, labelled[2][k].tolist()) for k in range(1, labelled[0]))
     number = finite(float(count), count)
     if cut > count:
         number = finite(float(count), count, float(cut - count)).flagged("lesions.touching")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .screen import fail, print_error, progress, say, table
+
+if TYPE_CHECKING:
+    from ..batch.measuring import MaskItem
 
 _Folder = Path | None
 _MASKS = "Folder of {} masks of the same names."
@@ -99,9 +102,7 @@ def measure(
     """
     try:
         from ..batch.measuring import COMPANIONS, Reading, find_items, measure_all
-        from ..batch.unproven import read_warning
         from ..readers.cohort import read_cohort
-        from .segment import warn_of_unproven
 
         given = (
             dict(zip(COMPANIONS, (artery, vein, disc, cup, field), strict=True))
@@ -113,8 +114,7 @@ def measure(
             green=green, labels=_labels(labels), probability=probability, spacing_um=spacing_um, laterality=laterality, estimate_scale=estimate,
             measured_with=measured_with, cohort=read_cohort(cohort) if cohort else None,
         )  # fmt: skip
-        for place in sorted({p.parent for i in items for p in (i.path, *i.companions.values())}):
-            warn_of_unproven(read_warning(place))
+        _warn(items)
         prepare_kernels()
         with progress("masks") as show:
             done = measure_all(
@@ -133,6 +133,15 @@ def measure(
             raise
         raise typer.Exit(fail(error)) from None
     raise typer.Exit(done.exit_code)
+
+
+def _warn(items: list[MaskItem]) -> None:
+    """Say what came with the masks about their segmenter, once for each folder."""
+    from ..batch.unproven import read_warning
+    from .segment import warn_of_unproven
+
+    for place in sorted({p.parent for i in items for p in (i.path, *i.companions.values())}):
+        warn_of_unproven(read_warning(place))
 
 
 def prepare_kernels() -> None:
