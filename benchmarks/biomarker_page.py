@@ -91,7 +91,18 @@ vessels are those of both, so that a crossing is no branching.
 **Errors.** Means over {eyes} drawn eyes of {size} px, of which the centre lines and widths are known: the same formula on the mask and on the drawn lines. Bias is the mean error, by the
 truth; worst is the greatest. Densities, dimensions and lacunarity have no value on lines and are compared with the same eye drawn at twice the size. Errors of `tortuosity` and
 `tortuosity_weighted` are by what the truth is above 1: drawn vessels are nearly straight, so that 30 % is 0.002. Squared curvature doubles the noise of the steps of
-pixels: compare it only between pictures of one size. Lesions that touch are counted as one. `vessels` rows are shown.
+pixels: compare it only between pictures of one size. `vessels` rows are shown.
+
+**Beside branchings** the middle of the mask is not the middle of the vessel. Each arm is left out up to where its walls have parted from those of the others, on the mask and on the
+drawn lines, and continued straight for smoothing. Curvature is that of parabolas over 41 points; a vessel that bends in less (a wave of 60 px) shows 80 % of it.
+Two branchings whose arms go straight on are a crossing (right at 30 degrees and more; at 15 to 25 degrees some stay two branchings). A vessel that ends at the wall of another
+cannot be told from a branching. The angle of a fork with straight arms of 140 px is within 2 degrees at widths of 2 to 9 px, mostly within 0.1; short and
+bent arms leave more open (drawn eyes: median 0.7 degrees, one in ten more than 2.5).
+
+**Lesions that touch or overlap** are counted as one. Where marks have waists, the number carries the remark `lesions.touching` and, as its uncertainty, how many more there would
+be if each were cut there. On the drawn eyes connected parts miss 62 % of the exudates, which are drawn over each other, 3 % of the haemorrhages and 1 % of the microaneurysms; cut at
+waists 48 %, 1 % and 0 %, and cotton-wool spots become 6 % too many. Neither is the number of exudates, and the outlines of real haemorrhages are more ragged than drawn ones, so that
+connected parts stay the number.
 
 **Invariance.** A mirror image or quarter turn gives the same numbers: the mask is turned into a position that depends on what it shows only.
 """

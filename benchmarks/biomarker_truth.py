@@ -22,6 +22,7 @@ import numpy as np
 from fundusion.biomarkers import arcades, branching, caliber, centreline, tortuosity
 from fundusion.biomarkers.catalogue import fact_of
 from fundusion.biomarkers.eye import EyeFacts, measure_eye
+from fundusion.biomarkers.junctions import CLEARANCE_PX
 from fundusion.biomarkers.outcome import median_of
 from fundusion.biomarkers.vessel_graph import VesselGraph
 from fundusion.core.durable import write_json
@@ -94,11 +95,10 @@ def line_graph(truth: Truth, kind: str) -> VesselGraph:
     """Return the drawn lines of one kind as a graph, without any mask."""
     chosen = [i for i, s in enumerate(truth.vessels) if s.kind == kind]
     place = {i: k for k, i in enumerate(chosen)}
-    lines, widths, bends, steps, ends, reach = [], [], [], [], [], []
+    lines, widths, steps, ends = [], [], [], []
     nodes = [truth.vessels[i].points[-1] for i in chosen]
     node_widths = [float(truth.vessels[i].widths_px[-1]) for i in chosen]
     taps = centreline._taps(centreline.FINE_PX, int(3 * centreline.FINE_PX + 0.5), True)
-    wide = centreline._taps(centreline.BEND_PX, int(2.5 * centreline.BEND_PX), False)
     for i in chosen:
         segment = truth.vessels[i]
         length = segment.length_px
@@ -106,26 +106,23 @@ def line_graph(truth: Truth, kind: str) -> VesselGraph:
         along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(segment.points, axis=0).T))])
         where = np.linspace(0, along[-1], count)
         line = np.stack([np.interp(where, along, segment.points[:, k]) for k in (0, 1)], -1)
-        smooth, bend = np.empty_like(line), np.empty(count)
+        smooth = np.empty_like(line)
         centreline._smooth(line, count, taps, smooth)
         step = length / (count - 1)
-        bent = smooth.copy()
-        if count > 2 * int(centreline.BEND_PX):
-            centreline._smooth(smooth, count, wide, bent)
-        centreline._bend(bent, count, step, bend)
         start = place[segment.parent] if segment.parent is not None else len(nodes)
         if segment.parent is None:
             nodes.append(segment.points[0])
             node_widths.append(0.0)
         ends.append((start, place[i]))
-        reach.append((node_widths[start] / 2, node_widths[place[i]] / 2))
         lines.append(smooth)
         widths.append(np.interp(where, along, segment.widths_px))
-        bends.append(bend)
         steps.append(step)
     starts = np.concatenate([[0], np.cumsum([len(x) for x in lines])])
     arms = np.bincount(np.ravel(ends), minlength=len(nodes))
-    inner = np.array(reach) * (arms[np.array(ends)] > 1)
+    inner = walls_part(lines, widths, np.array(ends), arms) * np.array(steps)[:, None]
+    bends = [np.empty(len(x)) for x in lines]
+    for x, zone, step, out in zip(lines, inner, steps, bends, strict=True):
+        centreline.bend(x, centreline.span(len(x), tuple(zone), step), out)
     raw = np.concatenate(widths)
     _, spans = centreline.average_widths(raw, starts, (inner, np.array(steps)), 0)
     return VesselGraph(
@@ -133,6 +130,24 @@ def line_graph(truth: Truth, kind: str) -> VesselGraph:
         ends=np.array(ends), nodes=np.array(nodes, float), node_radius_px=np.array(node_widths) / 2, arms=arms,
         shape=truth.vessel_mask.shape, area_px=0, skeleton_px=np.zeros(0, np.int64),
     )  # fmt: skip
+
+
+def walls_part(lines: list[np.ndarray], widths: list[np.ndarray], ends: np.ndarray, arms: np.ndarray) -> np.ndarray:
+    """Return the number of points `(S, 2)` from each branching after which the walls of a line have left those of all others there."""
+    found = np.zeros(ends.shape, np.int64)
+    for node in np.flatnonzero(arms > 2):
+        here = [(s, k) for s, k in zip(*np.nonzero(ends == node), strict=True)]
+        ways = [(lines[s][::-1], widths[s][::-1]) if k else (lines[s], widths[s]) for s, k in here]
+        for a, (s, k) in enumerate(here):
+            for b in range(len(here)):
+                if a == b:
+                    continue
+                (p, w), (q, v) = ways[a], ways[b]
+                j = np.minimum(np.arange(len(p)), len(q) - 1)
+                clear = np.hypot(*(p - q[j]).T) > (w + v[j]) / 2 + 1 + CLEARANCE_PX
+                clear[: found[s, k]] = False
+                found[s, k] = np.argmax(clear) if clear.any() else len(p)
+    return found
 
 
 def true_values(truth: Truth, seed: int) -> dict[str, float | None]:

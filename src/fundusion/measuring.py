@@ -297,7 +297,7 @@ def _worded(rows: Sequence[Measurement], masks: Mapping[str, Any], absent: Mappi
     """
     kept = []
     for m in rows:
-        kind = _structure_of(m.name)
+        kind = catalogue.structure_of(m.name)
         if m.failure in ("mask.absent", "disc.absent", "cup.absent"):
             if kind in absent:
                 m = replace(m, failure=absent[kind])
@@ -322,19 +322,3 @@ def _on_the_wrong_side(found: EyeMeasurements) -> bool:
     if found.disc is None or found.nasal is None:
         return False
     return (found.disc.center[1] - (FRAME_PX - 1) / 2) * found.nasal < -_FAR * FRAME_PX
-
-
-def _structure_of(name: str) -> str:
-    """Return the mask a measurement needs first.
-
-    Example:
-        >>> [_structure_of(n) for n in ("density_vessels", "crae_zone_b", "avr_zone_c", "vcdr", "disc_tilt", "EX_count")]
-        ['vessels', 'artery', 'artery', 'cup', 'disc', 'EX']
-    """
-    if name in catalogue.OF_EYE:
-        group = catalogue.OF_EYE[name].group
-        if group in ("calibre", "arcade"):
-            return "vein" if name.startswith("crve") or name.endswith("_vein") else "artery"
-        return "cup" if group == "cup" else "disc"
-    base, _, last = name.rpartition("_")
-    return last if last in catalogue.VESSELS else base

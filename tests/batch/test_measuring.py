@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fundusion.batch.measuring import Reading, find_items, measure_all, measure_item
-from fundusion.core.errors import InvalidInput
+from fundusion.batch.unproven import write_warnings
+from fundusion.core.errors import FundusionError, InvalidInput
 
 
 def save(path, array):
@@ -200,3 +201,33 @@ def test_nothing_to_measure(tmp_path):
     with pytest.raises(InvalidInput) as error:
         find_items([tmp_path / "m"])
     assert error.value.code == "input.ambiguous"
+
+
+def test_numbers_of_unproven_masks_carry_the_remark(tmp_path):
+    folders = {}
+    for name in ("vessel", "EX", "disc"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        mask = np.zeros((200, 200), np.uint8)
+        if name == "vessel":
+            mask[98:103, 10:190] = 255
+        else:
+            mask[60:90, 60:90] = 255
+        Image.fromarray(mask).save(folders[name] / "a.png")
+    companions = {"disc": folders["disc"], "EX": folders["EX"]}
+    before = tmp_path / "before"
+    measure_all(find_items([folders["vessel"]], companions=companions), before)
+    assert "unproven" not in json.loads((before / "measurements.jsonl").read_text())
+    write_warnings(tmp_path, {"EX": "Marked in healthy eyes."}, ["EX"])
+    # The file is no mask.
+    items = find_items([folders["vessel"]], companions=companions)
+    assert set(items[0].companions) == {"disc", "EX"}
+    measure_all(items, tmp_path / "out")
+    row = json.loads((tmp_path / "out" / "measurements.jsonl").read_text())
+    assert row["unproven"] == {"EX": "Marked in healthy eyes."}
+    for m in row["measurements"]:
+        wrong = m["name"] in ("EX_count", "EX_area") and m["value"] is not None
+        assert ("mask.unproven" in m["flags"]) == wrong, m
+    # What is said now is another run than the one where nothing was said.
+    with pytest.raises(FundusionError):
+        measure_all(items, before)

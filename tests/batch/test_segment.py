@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,25 @@ def test_a_structure_without_detection_has_a_reason_and_no_mask(folder, segmente
     assert plain[0].areas_px["EX"] == 0
     again = segment_all(records, tmp_path / "out", [own], prompted=prompted, flips=1, probabilities=True)
     assert [(r.key, r.skipped, r.areas_px) for r in again] == [(r.key, r.skipped, r.areas_px) for r in rows]
+
+
+def test_what_a_segmenter_says_of_its_masks_stands_in_the_rows_and_beside_them(folder, segmenters, tmp_path):
+    out = tmp_path / "out"
+    records = list(discover([folder]))
+    plain = segment_all(records, out, segmenters, flips=1)
+    assert all(r.unproven is None for r in plain)
+    assert not list(out.rglob("unproven.json"))
+    doubtful = [replace(segmenters[0], facts={"unproven": {"vein": "Too wide elsewhere."}})]
+    # The masks are the same and are not made again; the word on them is new.
+    rows = segment_all(records, out, doubtful, flips=1)
+    assert [r.unproven for r in rows if r.status == "ok"] == [{"vein": "Too wide elsewhere."}] * 2
+    assert [r.unproven for r in rows if r.status == "rejected"] == [None]
+    assert [p.parent.name for p in out.rglob("unproven.json")] == ["vein"]
+    with (out / "segments.csv").open() as stream:
+        assert [r["unproven"] for r in csv.DictReader(stream) if r["status"] == "ok"] == ["vein", "vein"]
+    lines = [json.loads(x) for x in (out / "segments.jsonl").read_text().splitlines()]
+    assert {r["study_id"]: r["unproven"] for r in lines if r["status"] == "ok"} == {
+        r.study_id: r.unproven for r in rows if r.status == "ok"
+    }
+    segment_all(records, out, segmenters, flips=1)
+    assert not list(out.rglob("unproven.json"))

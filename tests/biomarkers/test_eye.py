@@ -18,7 +18,9 @@ def test_errors_on_drawn_eyes_are_those_that_are_told(benchmarks):
     most = {
         "density_artery": 0.02, "density_vein": 0.02, "length_vessels": 0.05, "width_artery": 0.12, "width_vein": 0.12,
         "tortuosity_weighted_vessels": 0.25, "fractal_dimension_vessels": 0.03, "fractal_dimension_skeleton_vessels": 0.02,
-        "lacunarity_vessels": 0.02, "bifurcation_angle_vessels": 0.06, "branching_coefficient_vessels": 0.05, "bifurcations_vessels": 0.25,
+        "lacunarity_vessels": 0.02, "bifurcation_angle_vessels": 0.06, "branching_coefficient_vessels": 0.05, "bifurcations_vessels": 0.1,
+        "curvature_vessels": 0.15, "squared_curvature_vessels": 0.25, "total_curvature_vessels": 0.15, "inflections_vessels": 0.2,
+        "tortuosity_vessels": 0.2,
         "crae_zone_b": 0.08, "crve_zone_b": 0.03, "avr_zone_b": 0.08, "arcade_angle_artery": 0.02, "arcade_angle_vein": 0.02,
         "disc_height": 0.01, "disc_width": 0.01, "disc_area": 0.005, "disc_ovality": 0.005, "vcdr": 0.03, "acdr": 0.01,
         "disc_fovea_distance": 0.002, "disc_fovea_angle": 0.01,
@@ -137,6 +139,44 @@ def test_bad_input_gives_reasons(drawn):
             assert m.value is None or math.isfinite(m.value)
             assert m.failure is None or m.failure in REASONS
             assert m.value != -1 or m.name == "disc_tilt"
+
+
+@pytest.mark.parametrize("structure", ["artery", "vein", "vessels", "disc", "cup", "field", "EX"])
+@pytest.mark.parametrize("shape", ["empty", "full", "pixel", "corner", "frame", "noise"])
+def test_any_mask_of_a_structure_gives_numbers_or_reasons(drawn, structure, shape):
+    """One structure is wrong, the others are good: what does not need it keeps its number."""
+    _, masks, facts = drawn
+    size = masks["disc"].shape
+    made = np.zeros(size, bool)
+    if shape == "full":
+        made[:] = True
+    elif shape == "pixel":
+        made[300, 217] = True
+    elif shape == "corner":
+        made[0, 0] = made[-1, -1] = made[0, -1] = True
+    elif shape == "frame":
+        made[:3] = made[-3:] = True
+        made[:, :3] = made[:, -3:] = True
+    elif shape == "noise":
+        made = np.random.default_rng(0).random(size) < 0.3
+    found = measure_eye({**masks, structure: made}, facts).measurements
+    good = measure_eye(masks, facts).by_name()
+    for m in found:
+        assert (m.value is None) != (m.failure is None), m
+        assert m.failure is None or m.failure in REASONS
+        assert m.value is None or (
+            math.isfinite(m.value) and (m.value >= 0 or m.name in ("disc_tilt", "disc_fovea_angle"))
+        )
+        assert all(f in REASONS for f in m.flags)
+        if structure == "cup" and m.name.endswith(("_artery", "_vein", "_vessels")):
+            assert m.value == good[m.name].value
+        if structure == "artery" and m.name.endswith("_vein"):
+            assert m.value == good[m.name].value
+    rows = {m.name: m for m in found if not (m.region or "").startswith("ETDRS")}
+    if structure == "disc" and shape in ("empty", "pixel"):
+        assert rows["vcdr"].value is rows["crae_zone_b"].value is None
+    if structure == "EX" and shape in ("empty", "pixel", "corner"):
+        assert rows["EX_count"].value == {"empty": 0, "pixel": 1, "corner": 3}[shape]
 
 
 def test_lesions_by_sector(drawn):

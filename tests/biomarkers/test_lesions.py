@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fundusion.biomarkers.lesions import SECTORS, Grid, count_lesions, no_sectors
+from fundusion.biomarkers.lesions import SECTORS, Grid, count_lesions, no_sectors, parts_at_waists
 
 
 @pytest.mark.parametrize(("nasal", "right"), [(1.0, "nasal"), (-1.0, "temporal")])
@@ -36,3 +36,39 @@ def test_none_is_a_count_and_not_a_failure():
     found = count_lesions(np.zeros((20, 20)), Grid(fovea=(9.0, 9.0), um_per_px=100.0, nasal=1.0))
     assert all(n.value == a.value == 0 for n, a in found.values())
     assert set(no_sectors("fovea.absent")) == set(SECTORS)
+
+
+def discs(*places, size=160):
+    rows, cols = np.mgrid[:size, :size]
+    mask = np.zeros((size, size), bool)
+    for row, col, radius in places:
+        mask |= np.hypot(rows - row, cols - col) <= radius
+    return mask
+
+
+def test_lesions_that_touch_are_one_and_said_to_be_perhaps_more():
+    alone = count_lesions(discs((30, 30, 9), (90, 90, 6)), None)["all"][0]
+    assert (alone.value, alone.error, alone.flags) == (2, None, ())
+    # A chain of three and a pair beside it.
+    chain = count_lesions(discs((30, 30, 9), (30, 46, 9), (30, 60, 7), (90, 90, 6), (90, 101, 7)), None)["all"][0]
+    assert (chain.value, chain.n, chain.error, chain.flags) == (2, 2, 3.0, ("lesions.touching",))
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.5, 6.0, 15.0])
+@pytest.mark.parametrize("stretch", [1.0, 1.6, 3.0])
+@pytest.mark.parametrize("turn", [0, 27, 45, 71])
+def test_one_oval_lesion_has_no_waist(radius, stretch, turn):
+    rows, cols = np.mgrid[:140, :140] - 69.6
+    a = np.radians(turn)
+    along, across = cols * np.cos(a) + rows * np.sin(a), rows * np.cos(a) - cols * np.sin(a)
+    assert parts_at_waists(np.hypot(along / stretch, across) <= radius) == 1
+
+
+@pytest.mark.parametrize("turn", range(0, 180, 15))
+@pytest.mark.parametrize("apart", [1.5, 1.8])
+def test_two_discs_that_overlap_a_little_are_two_parts_at_any_turn(turn, apart):
+    a, reach = np.radians(turn), 10 * apart / 2
+    way = reach * np.sin(a), reach * np.cos(a)
+    mask = discs((70.3 + way[0], 70.1 + way[1], 10), (70.3 - way[0], 70.1 - way[1], 10))
+    assert parts_at_waists(mask) == 2
+    assert parts_at_waists(np.zeros((5, 5))) == 0

@@ -109,3 +109,22 @@ def test_a_cohort_without_ages_is_refused_before_work_begins(masks, tmp_path):
     assert result.exit_code == 4
     assert "cohort.columns" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_that_came_with_a_warning_are_named_on_standard_error(masks, tmp_path):
+    lesions = tmp_path / "EX"
+    lesions.mkdir()
+    Image.open(masks / "eye.png").save(lesions / "eye.png")
+    command = ["measure", str(masks), "--lesion", f"EX={lesions}"]
+    quiet = run(app, [*command, "--out", str(tmp_path / "quiet")])
+    assert quiet.exit_code == 0, quiet.output
+    assert "not proven" not in quiet.stderr
+    (lesions / "unproven.json").write_text('{"structure": "EX", "warning": "Marked in 5 of 10 healthy eyes."}')
+    result = run(app, [*command, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert (
+        result.stderr.count("masks of EX are not proven on pictures of other cameras. Marked in 5 of 10 healthy eyes.")
+        == 1
+    )
+    assert "not proven" not in result.stdout
+    assert "mask.unproven" in (tmp_path / "out" / "measurements.csv").read_text()

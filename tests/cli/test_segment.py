@@ -88,3 +88,27 @@ def test_adapters_are_trained_by_a_recipe_and_prompted_by_own_masks(data, tmp_pa
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "4 studies: 4 ok" in done.output
+
+
+def test_a_segmenter_that_is_often_wrong_elsewhere_is_said_to_be_so(data, tmp_path):
+    import csv
+    import json
+
+    run = tmp_path / "run"
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('unproven = { vessel = "Seen in pictures without vessels." }\n' + RECIPE)
+    done = RUN.invoke(app, ["train-segmenter", str(recipe), "--data", str(data), "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    masks = tmp_path / "masks"
+    command = ["segment", str(data / "hrf/images"), "--model", str(run), "--flips", "1", "--out", str(masks)]
+    done = RUN.invoke(app, command)
+    assert done.exit_code == 0, done.output
+    warning = "masks of vessel are not proven on pictures of other cameras. Seen in pictures without vessels."
+    assert done.stderr.count(warning) == 1
+    assert warning not in done.stdout
+    with (masks / "segments.csv").open() as stream:
+        assert {r["unproven"] for r in csv.DictReader(stream)} == {"vessel"}
+    rows = [json.loads(x) for x in (masks / "segments.jsonl").read_text().splitlines()]
+    assert {json.dumps(r["unproven"]) for r in rows} == {'{"vessel": "Seen in pictures without vessels."}'}
+    done = RUN.invoke(app, ["measure", str(masks / "vessel"), "--out", str(tmp_path / "measured")])
+    assert warning.replace("vessel ", "vessels ") in done.stderr

@@ -58,3 +58,14 @@ def test_vectors_are_well_formed_and_words_are_no_markup():
 def test_the_same_drawing_gives_the_same_bytes():
     for kind in (PixelCanvas, VectorCanvas):
         assert everything(kind(100, 80, WHITE)).encoded() == everything(kind(100, 80, WHITE)).encoded()
+
+
+def test_signs_without_a_glyph_are_written_in_plain_letters():
+    from fundusion.report.canvas import PixelCanvas
+
+    def drawn(words):
+        sheet = PixelCanvas(200, 40, (255, 255, 255))
+        sheet.text((5, 30), words, 20, (0, 0, 0))
+        return sheet.pixels()
+
+    np.testing.assert_array_equal(drawn("3 µm²"), drawn("3 um^2"))

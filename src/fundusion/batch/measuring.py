@@ -7,12 +7,13 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..biomarkers.catalogue import structure_of
 from ..biomarkers.eye import EyeFacts, EyeMeasurements, measure_eye
 from ..biomarkers.maps import GREEN, split_map
 from ..biomarkers.outcome import REASONS
@@ -20,16 +21,20 @@ from ..biomarkers.reference import compare
 from ..core.cohort import Cohort
 from ..core.durable import write_bytes
 from ..core.errors import FundusionError, InvalidInput
+from ..core.results import Measurement
 from ..core.study import Image
 from ..quality.gradability import assess
 from ..readers.image import read_image
 from ..readers.mask import SUFFIXES, read_color_mask, read_mask
 from ..report.age_plots import age_plot_files
+from ..report.cohort_page import summary_of
 from ..report.eye_pictures import zone_files
 from ..report.render import safe_file_name
+from .cohort_pages import FOLDER, write_eye_page, write_list
 from .ledger import Entry, Ledger
 from .measurement_tables import FORMATS, measurement_row, write_measurement_tables
 from .run import Interrupted, RunSummary, stoppable
+from .unproven import FILE, read_warning
 
 #: Folders of masks that may lie beside those of the vessels, by option name.
 COMPANIONS = ("artery", "vein", "disc", "cup", "field")
@@ -150,7 +155,9 @@ def _index(folder: Path) -> dict[str, Path]:
         raise InvalidInput(
             f"{folder.name!r} is no folder.", code="input.missing", hint="Give the folder of these masks."
         )
-    return {_stem(p.relative_to(folder).as_posix()): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        _stem(p.relative_to(folder).as_posix()): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != FILE
+    }
 
 
 def _match(name: str, files: Mapping[str, Path]) -> Path | None:
@@ -331,6 +338,8 @@ def measure_all(
         try:
             if pictures or reading.cohort is not None:
                 (out / "pictures").mkdir(exist_ok=True)
+            if reading.cohort is not None:
+                (out / FOLDER).mkdir(exist_ok=True)
             try:
                 _work(items, ledger, reading, pictures, progress, stop)
             except Interrupted as signalled:
@@ -341,17 +350,22 @@ def measure_all(
             ledger.close()
     numbers = {"total": len(items), "ok": counts.get("ok", 0), "rejected": counts.get("rejected", 0)}
     numbers["pending"] = numbers["total"] - numbers["ok"] - numbers["rejected"]
+    if reading.cohort is not None:
+        lines = (out / "measurements.jsonl").read_text("utf-8").splitlines()
+        write_list(out, map(json.loads, lines), numbers, reading.cohort.name)
     return RunSummary(folder=out, counts=numbers, codes=codes, exit_code=code or (3 if numbers["rejected"] else 0))
 
 
 def _config(items: Sequence[MaskItem], reading: Reading, pictures: bool) -> dict[str, Any]:
     inputs = [[i.name, sorted(i.companions), sorted(i.facts.items())] for i in items]
+    warned = {k: v for i in items for k, v in _warnings(i).items()}
     return json.loads(json.dumps({
         "command": "measure", "pictures": pictures, "inputs": inputs,
         **{k: getattr(reading, k) for k in Reading.__slots__ if k not in ("labels", "cohort", "measured_with")},
         "labels": dict(reading.labels),
         **({"measured_with": reading.measured_with} if reading.measured_with else {}),
         **({"cohort": reading.cohort.digest} if reading.cohort else {}),
+        **({"unproven": warned} if warned else {}),
     }))  # fmt: skip
 
 
@@ -390,16 +404,32 @@ def _entry(position: int, item: MaskItem, folder: Path, reading: Reading, pictur
     try:
         row |= _person(item, reading)
         measured = measure_item(item, reading)
-        row["measurements"] = [measurement_row(m) for m in measured.found.measurements]
+        warnings = _warnings(item)
+        row["measurements"] = [measurement_row(_remarked(m, warnings)) for m in measured.found.measurements]
+        row |= {"unproven": warnings} if warnings else {}
         row["scale"] = {"um_per_px": measured.found.scale.um_per_px, "estimated": measured.found.scale.estimated}
         if pictures or reading.cohort is not None:
-            _write_pictures(folder / "pictures", item, measured, reading, row)
+            _write_pictures(folder, item, measured, reading, row)
     except FundusionError as error:
         if error.code.startswith(("disk.", "resource.")):
             raise
         row |= {"status": "rejected", "code": error.code, "message": error.message, "hint": error.hint}
     line = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return Entry(position=position, study_id=item.name, status=row["status"], line=line, facts="{}")
+
+
+def _warnings(item: MaskItem) -> dict[str, str]:
+    """Return structure to the sentence with which its masks came, of the masks of one item."""
+    found: dict[str, str] = {}
+    for path in (item.path, *(p for k, p in item.companions.items() if k != "image")):
+        found |= read_warning(path.parent)
+    return found
+
+
+def _remarked(m: Measurement, warnings: Mapping[str, str]) -> Measurement:
+    if m.value is None or structure_of(m.name) not in warnings:
+        return m
+    return replace(m, flags=(*m.flags, "mask.unproven"))
 
 
 def _person(item: MaskItem, reading: Reading) -> dict[str, Any]:
@@ -415,8 +445,8 @@ def _person(item: MaskItem, reading: Reading) -> dict[str, Any]:
     return {"patient_id": item.facts.get("patient_id"), "laterality": eye, "age": age, "sex": sex}
 
 
-def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: Reading, row: Mapping[str, Any]) -> None:
-    """Write the graph and the zones as PNG and SVG and, with a cohort, the eye against its age."""
+def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: Reading, row: dict[str, Any]) -> None:
+    """Write the graph and the zones as PNG and SVG and, with a cohort, the eye against its age and its page; the row learns where it stands."""
     pixels = measured.image.pixels if measured.image is not None and measured.image.pixels.shape[-1] == 3 else None
     stem = safe_file_name(item.name)
     kept = {k: v for k, v in measured.masks.items() if k != "field"}
@@ -427,8 +457,10 @@ def _write_pictures(folder: Path, item: MaskItem, measured: Measured, reading: R
             measured_with=reading.measured_with or "",
         )  # fmt: skip
         files |= age_plot_files(beside, "", laterality=measured.laterality)
+        row["beside"] = summary_of(beside)
+        write_eye_page(folder, row, measured.found, comparison=beside, files=files)
     for end, data in files.items():
-        write_bytes(folder / f"{stem}{end}", data)
+        write_bytes(folder / "pictures" / f"{stem}{end}", data)
 
 
 def _export(ledger: Ledger, out: Path, table: str) -> None:

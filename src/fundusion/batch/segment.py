@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..readers.manifest import RejectedRow
 from ..report.overlays import artery_vein_map, draw_masks
 from ..segmenting import Masks, Segmenter, Tiles, segment_image
 from ..transforms.field_of_view import find_field_of_view
+from .unproven import warnings_of, write_warnings
 
 TABLE = "segments.csv"
 
@@ -39,6 +40,7 @@ class SegmentRow:
         message: One sentence.
         gradable: Verdict of the quality gate on a colour photograph; masks are made all the same and carry it.
         areas_px: Structure to its number of pixels.
+        unproven: Structure to where its segmenter says that it was seen to be wrong; the mask needs a look before it is used.
         skipped: Structure to the reason why it has no mask at all: a promptable model had nothing to be prompted with.
         shape: Height and width of the masks.
         name: Of its pictures, without suffix.
@@ -51,6 +53,7 @@ class SegmentRow:
     message: str = ""
     gradable: bool | None = None
     areas_px: dict[str, int] | None = None
+    unproven: dict[str, str] | None = None
     skipped: dict[str, str] | None = None
     shape: tuple[int, int] | None = None
     name: str = ""
@@ -100,19 +103,27 @@ def segment_all(
     )
     key = way.key()
     known = _known(folder)
+    warnings = warnings_of(segmenters)
     rows = [SegmentRow(study_id=r.origin, status="rejected", code=r.code, message=r.message) for r in rejected]
     counts = {"ok": 0, "rejected": len(rows)}
     with reporter("segmenting") as show:
         for number, record in enumerate(records, 1):
             mine = f"{key} {_stamp(record, modality)}"
             done = known.get(record.study_id)
+            said = {c: warnings[c] for c in (done.areas_px or {} if done else {}) if c in warnings} or None
             if done is None or done.key != mine or not _is_there(folder, done):
                 done = _one(record, folder, way, mine)
+                _append(folder, done)
+            elif done.unproven != said:
+                # Masks of a run before the segmenter said so.
+                done = replace(done, unproven=said)
                 _append(folder, done)
             rows.append(done)
             counts[done.status] += 1
             show(number, len(records), counts)
-    write_text(folder / TABLE, _csv(rows, [c for s in segmenters for c in s.classes]))
+    classes = [c for s in segmenters for c in s.classes]
+    write_warnings(folder, warnings, classes)
+    write_text(folder / TABLE, _csv(rows, classes))
     return rows
 
 
@@ -185,6 +196,7 @@ def _one(record: StudyRecord, out: Path, way: _Way, key: str) -> SegmentRow:
         message="; ".join(f"{c}: {why}" for c, why in skipped.items()),
         gradable=gradable,
         skipped=skipped or None,
+        unproven={c: text for c, text in warnings_of(way.segmenters).items() if c in masks} or None,
         areas_px={c: int(m.sum()) for c, m in masks.items()},
         shape=(int(image.pixels.shape[0]), int(image.pixels.shape[1])),
         name=name,
@@ -262,10 +274,10 @@ def _csv(rows: Sequence[SegmentRow], classes: Sequence[str]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["study_id", "status", "code", "message", "gradable", "height_px", "width_px",
-                     *(f"{c}_px" for c in classes), "name"])  # fmt: skip
+                     *(f"{c}_px" for c in classes), "name", "unproven"])  # fmt: skip
     for row in rows:
         areas, shape = row.areas_px or {}, row.shape or ("", "")
         gradable = "" if row.gradable is None else str(row.gradable).lower()
         writer.writerow([row.study_id, row.status, row.code, row.message, gradable, *shape,
-                         *(areas.get(c, "") for c in classes), row.name])  # fmt: skip
+                         *(areas.get(c, "") for c in classes), row.name, "|".join(row.unproven or {})])  # fmt: skip
     return stream.getvalue()

@@ -13,11 +13,12 @@ from .vessel_graph import VesselGraph
 
 Floats = npt.NDArray[np.float64]
 
-#: Points beyond the branching: that are left out, that make a direction (at least so many), that make a width.
-SETTLED, DIRECTION_POINTS, LEAST_POINTS, WIDTH_POINTS = 3, 40, 8, 12
-#: The points that make a direction are no more than so many widths of the widest arm, or 28; all of them where the arm is as straight as this (deviation,
-#: px): along a straight narrow vessel the steps of pixels last longer than 28 points.
-DIRECTION_WIDTHS, STRAIGHT_PX = 5, 0.15
+#: Points outside of the branching that make a direction (as many widths of the widest arm, but at least 28 and at most 40; fewer than 8 are too few),
+#: and that make a width.
+DIRECTION_WIDTHS, LEAST_DIRECTION, MOST_DIRECTION, LEAST_POINTS, WIDTH_POINTS = 5, 28, 40, 8, 12
+#: An arm that is straight gives its direction by more points, because along it the steps of pixels last longer than those. Straight is what pixels can
+#: make of a line: its points deviate by no more than what is uniform over one pixel (root mean square, px), and its arch is no higher than half a pixel.
+LONGEST, STRAIGHT_PX, ARCH_PX = 160, 12**-0.5, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,32 +57,8 @@ def _gather(ends, arms, which, side):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _apart(points, starts, which, side, width):  # type: ignore[no-untyped-def]
-    """Return how many points from the branching on the walls of no two arms overlap; as far as the shortest arm goes."""
-    i = 1
-    while True:
-        clear = True
-        for a in range(3):
-            for b in range(a):
-                p = starts[which[a]] + i if side[a] == 0 else starts[which[a] + 1] - 1 - i
-                q = starts[which[b]] + i if side[b] == 0 else starts[which[b] + 1] - 1 - i
-                if (
-                    p < starts[which[a]]
-                    or p >= starts[which[a] + 1]
-                    or q < starts[which[b]]
-                    or q >= starts[which[b] + 1]
-                ):
-                    return i
-                gap = np.hypot(points[p, 0] - points[q, 0], points[p, 1] - points[q, 1])
-                clear &= gap > (width[which[a]] + width[which[b]]) / 2 + 0.5
-        if clear:
-            return i
-        i += 1
-
-
-@kernel
 def _direction(points, first, sign, count):  # type: ignore[no-untyped-def]
-    """Return the direction of `count` points (row, col, length of both) and their deviation from a straight line, px."""
+    """Return the direction of `count` points (row, col), and whether they lie on a straight line."""
     row = col = mean_row = mean_col = 0.0
     for j in range(count):
         lever = j - (count - 1) / 2
@@ -90,41 +67,46 @@ def _direction(points, first, sign, count):  # type: ignore[no-untyped-def]
         mean_row += points[first + sign * j, 0] / count
         mean_col += points[first + sign * j, 1] / count
     length = np.hypot(row, col)
-    bent = 0.0
-    if length > 0:
-        for j in range(count):
-            aside = (points[first + sign * j, 0] - mean_row) * col - (points[first + sign * j, 1] - mean_col) * row
-            bent += (aside / length) ** 2
-    return row, col, length, np.sqrt(bent / max(count, 1))
+    if length == 0:
+        return 0.0, 0.0, False
+    row, col = row / length, col / length
+    middle = (count * count - 1) / 12.0
+    away = arch = bow = 0.0
+    for j in range(count):
+        lever = (j - (count - 1) / 2) ** 2 - middle
+        aside = (points[first + sign * j, 0] - mean_row) * col - (points[first + sign * j, 1] - mean_col) * row
+        away += aside * aside / count
+        bow += aside * lever
+        arch += lever * lever
+    height = abs(bow) / arch * (count / 2) ** 2 if arch > 0 else 0.0
+    return row, col, height <= ARCH_PX and away <= STRAIGHT_PX**2
 
 
 @kernel
-def _arms(points, widths, segment_widths, starts, which, side, out, used):  # type: ignore[no-untyped-def]
-    """Write direction and width of each arm of each node, and whether it was long enough for them."""
+def _arms(points, widths, segment_widths, bounds, which, side, out, used):  # type: ignore[no-untyped-def]
+    """Write direction and width of each arm of each node, and whether it was long enough for them; bounds are where the arms are outside of branchings."""
     for node in range(len(which)):
         if which[node, 2] < 0:
             continue
-        # The smoothing of the line carries the corner of the branching a little further than the walls.
-        begin = _apart(points, starts, which[node], side[node], segment_widths) + SETTLED
         widest = max(segment_widths[which[node, 0]], segment_widths[which[node, 1]], segment_widths[which[node, 2]])
-        most = min(DIRECTION_POINTS, max(28, int(DIRECTION_WIDTHS * widest)))
+        usual = min(MOST_DIRECTION, max(LEAST_DIRECTION, int(DIRECTION_WIDTHS * widest)))
         for arm in range(3):
             s = which[node, arm]
             sign = 1 if side[node, arm] == 0 else -1
-            i = starts[s] + begin if sign > 0 else starts[s + 1] - 1 - begin
-            available = starts[s + 1] - i if sign > 0 else i - starts[s] + 1
-            count = min(DIRECTION_POINTS, available)
-            row, col, length, bent = _direction(points, i, sign, count)
-            if count > most and bent > STRAIGHT_PX:
-                count = most
-                row, col, length, bent = _direction(points, i, sign, count)
-            if count < LEAST_POINTS or length == 0:
+            i = bounds[s, 0] if sign > 0 else bounds[s, 1] - 1
+            available = bounds[s, 1] - bounds[s, 0]
+            count = min(LONGEST, available)
+            row, col, straight = _direction(points, i, sign, count)
+            while count > usual and not straight:
+                count = max(usual, 2 * count // 3)
+                row, col, straight = _direction(points, i, sign, count)
+            if count < LEAST_POINTS or (row == 0 and col == 0):
                 continue
             total = 0.0
             number = min(WIDTH_POINTS, available)
             for j in range(number):
                 total += widths[i + sign * j]
-            out[node, arm, 0], out[node, arm, 1], out[node, arm, 2] = row / length, col / length, total / number
+            out[node, arm, 0], out[node, arm, 1], out[node, arm, 2] = row, col, total / number
             used[node, arm] = True
 
 
@@ -144,7 +126,7 @@ def bifurcations(graph: VesselGraph, *, outside: tuple[tuple[float, float], floa
     found, used = np.zeros((n, 3, 3)), np.zeros((n, 3), bool)
     which, side = np.full((n, 3), -1, np.int64), np.zeros((n, 3), np.int64)
     _gather(graph.ends, graph.arms, which, side)
-    _arms(graph.points, graph.widths_px, graph.segment_widths_px, graph.starts, which, side, found, used)
+    _arms(graph.points, graph.widths_px, graph.segment_widths_px, graph.spans, which, side, found, used)
     three = graph.arms == 3
     if outside is not None and n:
         three &= np.hypot(*(graph.nodes - outside[0]).T) > outside[1]

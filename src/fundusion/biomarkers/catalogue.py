@@ -188,3 +188,22 @@ def fact_of(name: str) -> Biomarker:
     if last in VESSELS and base in OF_VESSELS:
         return OF_VESSELS[base]
     return OF_LESIONS[last]
+
+
+def structure_of(name: str) -> str:
+    """Return the mask a measurement needs first.
+
+    Source:
+        No formula.
+
+    Example:
+        >>> [structure_of(n) for n in ("density_vessels", "crae_zone_b", "avr_zone_c", "vcdr", "disc_tilt", "EX_count")]
+        ['vessels', 'artery', 'artery', 'cup', 'disc', 'EX']
+    """
+    if name in OF_EYE:
+        group = OF_EYE[name].group
+        if group in ("calibre", "arcade"):
+            return "vein" if name.startswith("crve") or name.endswith("_vein") else "artery"
+        return "cup" if group == "cup" else "disc"
+    base, _, last = name.rpartition("_")
+    return last if last in VESSELS else base

@@ -13,12 +13,16 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import kernel
+from .junctions import part
 
-#: Deviation of the smoothing along the line, px: before and after the points are moved to the middle, and for curvatures, which the steps of
-#: pixels disturb most.
-ROUGH_PX, FINE_PX, BEND_PX = 1.5, 3.0, 8.0
+#: Deviation of the smoothing along the line, px: before and after the points are moved to the middle.
+ROUGH_PX, FINE_PX = 1.5, 3.0
+#: Curvatures, which the steps of pixels disturb most, are those of parabolas over so many pixels to both sides.
+BEND_PX = 20
 #: Half of the number of points over which a width is averaged.
 WIDTH_WINDOW = 4
+#: Points of a vessel beside a branching that give the direction of its continuation, and the fewest that must be clear of both branchings.
+FIT_POINTS, LEAST_CLEAR = 12, 5
 
 
 @kernel
@@ -166,16 +170,43 @@ def _resample(line, count, first, last, most, out):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _bend(line, count, step, out):  # type: ignore[no-untyped-def]
-    """Write the signed curvature at each point, from the turn between the chords to both sides; turning left is positive."""
-    reach = 4
-    for i in range(count):
-        out[i] = 0.0
-        if reach <= i < count - reach:
-            ar, ac = line[i, 0] - line[i - reach, 0], line[i, 1] - line[i - reach, 1]
-            br, bc = line[i + reach, 0] - line[i, 0], line[i + reach, 1] - line[i, 1]
-            turn = np.arctan2(br * ac - bc * ar, ar * br + ac * bc)
-            out[i] = -turn / (reach * step)
+def bend(line, bounds, out):  # type: ignore[no-untyped-def]
+    """Write the signed curvature at the points within bounds (first, one past the last), 0 elsewhere; turning left is positive.
+
+    It is that of the parabola through the points up to `BEND_PX` to both sides. Nearer to an end the last whole window counts, because a
+    window of one side only would see mostly noise; a line that is shorter than a window has one curvature.
+    """
+    out[:] = 0.0
+    first, last = bounds
+    half = min(BEND_PX, (last - first - 1) // 2)
+    if half < 2:
+        return
+    count = 2 * half + 1
+    # Smoothing has shortened the line a little, so that its points are no longer as far apart as they were put.
+    step = 0.0
+    for i in range(first + 1, last):
+        step += np.hypot(line[i, 0] - line[i - 1, 0], line[i, 1] - line[i - 1, 1]) / (last - first - 1)
+    middle = (count * count - 1) / 12.0
+    slope, arch = 0.0, 0.0
+    for j in range(-half, half + 1):
+        slope += j * j
+        arch += (j * j - middle) ** 2
+    for i in range(first + half, last - half):
+        row = col = row2 = col2 = 0.0
+        for j in range(1, half + 1):
+            one, two = line[i + j, 0], line[i - j, 0]
+            row += j * (one - two)
+            row2 += (j * j - middle) * (one + two)
+            one, two = line[i + j, 1], line[i - j, 1]
+            col += j * (one - two)
+            col2 += (j * j - middle) * (one + two)
+        row, col = row / slope, col / slope
+        row2, col2 = 2 * (row2 - middle * line[i, 0]) / arch, 2 * (col2 - middle * line[i, 1]) / arch
+        speed = np.hypot(row, col)
+        if speed > 0 and step > 0:
+            out[i] = (row * col2 - col * row2) / (speed * step * step)
+    out[first : first + half] = out[first + half]
+    out[last - half : last] = out[last - half - 1]
 
 
 @kernel
@@ -195,23 +226,68 @@ def _grow(m, distance, width, height, raw, count, reach, total, at_start):  # ty
 
 
 @kernel
-def _one(m, distance, width, height, raw, count, free, reach, fine, most, line, scratch, widths, bends, step):  # type: ignore[no-untyped-def]
-    """Turn one path of pixels into a centre line; return its number of points."""
-    near = np.array([0 if free[k] else int(reach[k]) for k in range(2)])
-    if near[0] + near[1] > count - 3:
-        near[:] = max(0, (count - 3) // 2)
+def _straighten(line, count, near, out):  # type: ignore[no-untyped-def]
+    """Replace, in place, the points within `near` of each end by a straight continuation of those beyond; write the length of both in `out`."""
+    for k in range(2):
+        if near[k] == 0:
+            continue
+        use = min(FIT_POINTS, count - near[0] - near[1])
+        i = near[0] if k == 0 else count - 1 - near[1]
+        sign = 1 if k == 0 else -1
+        mean_row = mean_col = row = col = spread = 0.0
+        for j in range(use):
+            lever = j - (use - 1) / 2
+            mean_row += line[i + sign * j, 0] / use
+            mean_col += line[i + sign * j, 1] / use
+            row += lever * line[i + sign * j, 0]
+            col += lever * line[i + sign * j, 1]
+            spread += lever * lever
+        row /= spread
+        col /= spread
+        for j in range(1, near[k] + 1):
+            lever = -j - (use - 1) / 2
+            line[i - sign * j, 0] = mean_row + lever * row
+            line[i - sign * j, 1] = mean_col + lever * col
+        out[k] = near[k] * np.hypot(row, col)
+
+
+@kernel
+def _join(line, count, step, zone, node, k):  # type: ignore[no-untyped-def]
+    """Put, in place, the points of an end that lie within `zone` of it on the straight way to the node."""
+    n = min(int(zone / step) + 1, count - 1)
+    last = n if k == 0 else count - 1 - n
+    row, col = line[last]
+    for j in range(n):
+        i = j if k == 0 else count - 1 - j
+        line[i, 0] = node[0] + (row - node[0]) * j / n
+        line[i, 1] = node[1] + (col - node[1]) * j / n
+
+
+@kernel
+def _one(m, distance, width, height, raw, count, free, near, fine, most, line, scratch, widths, bends, step, zone):  # type: ignore[no-untyped-def]
+    """Turn one path of pixels into a centre line; return its number of points. `zone` becomes the length that the branchings take at both ends."""
+    nodes = np.empty((2, 2))
+    nodes[0], nodes[1] = raw[0], raw[count - 1]
+    clear = count - near[0] - near[1] >= LEAST_CLEAR
+    if not clear:
+        near = np.minimum(near, max(0, (count - 3) // 2))
     _smooth(raw, count, fine[0], scratch)
     _center(m, distance, width, height, scratch, count, near, raw)
+    if clear:
+        _straighten(raw, count, near, zone)
     total = 0.0
     for i in range(1, count):
         total += np.hypot(raw[i, 0] - raw[i - 1, 0], raw[i, 1] - raw[i - 1, 1])
+    for k in range(2):
+        if not clear and near[k]:
+            zone[k] = near[k] * total / max(count - 1, 1)
     first, last = 0.0, total
     if free[0]:
-        grow = _grow(m, distance, width, height, raw, count, reach[0], total, True)
+        grow = _grow(m, distance, width, height, raw, count, zone[0], total, True)
         first -= min(grow, 0.0)
         last += max(grow, 0.0)
     if free[1]:
-        last += _grow(m, distance, width, height, raw, count, reach[1], total, False)
+        last += _grow(m, distance, width, height, raw, count, zone[1], total, False)
     number, step[0] = _resample(raw, count, first, last, most, scratch)
     # A line too short for the usual smoothing gets a weaker one.
     short = max(0.5, number / 8)
@@ -220,12 +296,11 @@ def _one(m, distance, width, height, raw, count, free, reach, fine, most, line, 
     for i in range(number):
         drow, dcol = _direction(line, number, i, 3)
         widths[i] = _profile(m, distance, width, height, line[i, 0], line[i, 1], drow, dcol, 0.5)[0]
-    # The lines that are too short for it keep the smoothing they have.
-    if number > 2 * int(BEND_PX):
-        _smooth(line, number, fine[2], scratch)
-        _bend(scratch, number, step[0], bends)
-    else:
-        _bend(line, number, step[0], bends)
+    bend(line, span(number, (zone[0] if near[0] else 0.0, zone[1] if near[1] else 0.0), step[0]), bends[:number])
+    if clear:
+        for k in range(2):
+            if near[k]:
+                _join(line, number, step[0], zone[k], nodes[k], k)
     return number
 
 
@@ -255,13 +330,14 @@ def _rooms(distance, width, nodes, pixels, starts, ends):  # type: ignore[no-unt
 
 @kernel
 def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
-    """Return centre lines of all pieces: points `(P, 2)`, widths `(P,)`, curvatures `(P,)`, `(S + 1,)` starts, `(S,)` steps, `(S, 2)` reach of the
-    branching at each end (0 at free ends).
+    """Return centre lines of all pieces: points `(P, 2)`, widths `(P,)`, curvatures `(P,)`, `(S + 1,)` starts, `(S,)` steps, `(S, 2)` length that
+    the branching takes at each end (0 at free ends).
     """
     nodes, arms, pixels, starts, ends = traced
     height = len(m) // width
     pieces = len(ends)
     reach, room = _rooms(distance, width, nodes, pixels, starts, ends)
+    near = part(distance, width, traced)
     total = room.sum()
     points, widths, bends = np.empty((total, 2)), np.empty(total), np.empty(total)
     lines, steps = np.zeros(pieces + 1, np.int64), np.zeros(pieces)
@@ -271,7 +347,6 @@ def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
     fine = (
         _taps(ROUGH_PX, int(3 * ROUGH_PX + 0.5), False),
         _taps(FINE_PX, int(3 * FINE_PX + 0.5), True),
-        _taps(BEND_PX, int(2.5 * BEND_PX), False),
     )
     n = 0
     for s in range(pieces):
@@ -297,7 +372,7 @@ def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
             raw,
             count,
             free,
-            reach[s],
+            near[s],
             fine,
             room[s],
             points[n:],
@@ -305,6 +380,7 @@ def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
             widths[n:],
             bends[n:],
             step,
+            reach[s],
         )
         steps[s] = step[0]
         lines[s + 1] = n
@@ -312,6 +388,17 @@ def draw_lines(m, distance, width, traced):  # type: ignore[no-untyped-def]
             if free[k]:
                 reach[s, k] = 0.0
     return points[:n].copy(), widths[:n].copy(), bends[:n].copy(), lines, steps, reach
+
+
+@kernel
+def span(count, zone, step):  # type: ignore[no-untyped-def]
+    """Return the first and one past the last of the points of a line that lie outside the branchings at its ends; the middle three where there are none."""
+    first = int(zone[0] / step + 1) if zone[0] > 0 else 0
+    last = count - int(zone[1] / step + 1) if zone[1] > 0 else count
+    if last - first < 3:
+        first = min(max(count // 2 - 1, 0), count - 1)
+        last = min(first + 3, count)
+    return first, last
 
 
 @kernel
@@ -329,11 +416,8 @@ def average_widths(widths, lines, bounds, window):  # type: ignore[no-untyped-de
     spans = np.zeros((len(lines) - 1, 2), np.int64)
     for s in range(len(lines) - 1):
         a, b = lines[s], lines[s + 1]
-        first = a + int(reach[s, 0] / steps[s] + 1) if reach[s, 0] > 0 else a
-        last = b - int(reach[s, 1] / steps[s] + 1) if reach[s, 1] > 0 else b
-        if last - first < 3:
-            first = min(max((a + b) // 2 - 1, a), b - 1)
-            last = min(first + 3, b)
+        first, last = span(b - a, (reach[s, 0], reach[s, 1]), steps[s])
+        first, last = a + first, a + last
         spans[s, 0], spans[s, 1] = first, last
         total = 0.0
         low, high = first, first

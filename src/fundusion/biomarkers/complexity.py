@@ -169,7 +169,8 @@ def fractal_dimension(boxes: Boxes) -> Outcome:
     slope, offset = np.polyfit(x, y, 1)
     rest = y - slope * x - offset
     error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(((x - x.mean()) ** 2).sum()))
-    return finite(float(slope), len(x), error)
+    # Of a few single pixels it is 0, which rounding must not turn negative.
+    return finite(max(float(slope), 0.0), len(x), error)
 
 
 def lacunarity(boxes: Boxes) -> Outcome:

@@ -43,7 +43,7 @@ class Winding:
 
 
 @kernel
-def _wind(points, curvature, starts, spans, steps, ends, least, out):  # type: ignore[no-untyped-def]
+def _wind(points, curvature, starts, spans, least, out):  # type: ignore[no-untyped-def]
     """Write arc, chord, total, square, inflections and bends of each segment."""
     for s in range(len(starts) - 1):
         first, last = spans[s]
@@ -51,10 +51,11 @@ def _wind(points, curvature, starts, spans, steps, ends, least, out):  # type: i
         for i in range(first + 1, last):
             arc += np.hypot(points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1])
         chord = np.hypot(points[last - 1, 0] - points[first, 0], points[last - 1, 1] - points[first, 1])
-        step = steps[s]
+        step = arc / (last - first - 1)
         for i in range(first, last):
-            total += abs(curvature[i]) * step
-            square += curvature[i] ** 2 * step
+            share = step / 2 if i == first or i == last - 1 else step
+            total += abs(curvature[i]) * share
+            square += curvature[i] ** 2 * share
         # Bends of one side, where those that hardly turn join their neighbours.
         side = turn = 0.0
         begin = first
@@ -112,7 +113,7 @@ def winding(graph: VesselGraph) -> Winding:
         (1.0, 0.0)
     """
     table = np.zeros((len(graph), 6))
-    _wind(graph.points, graph.curvature, graph.starts, graph.spans, graph.steps_px, graph.ends, LEAST_TURN, table)
+    _wind(graph.points, graph.curvature, graph.starts, graph.spans, LEAST_TURN, table)
     # A ring, or a segment that comes back to where it began, has no chord.
     long_enough = (
         (table[:, 0] >= np.maximum(SHORTEST_PX, 2 * graph.segment_widths_px)) if len(graph) else np.zeros(0, bool)

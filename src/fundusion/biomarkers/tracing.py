@@ -8,8 +8,6 @@ from .compiled import kernel
 
 #: A spur that sticks out of the wall of its vessel by less than this is a roughness of the mask, px.
 SPUR_PX = 2.0
-#: Two branchings are one when they are closer than this times the sum of the radii of their inscribed circles: vessels that cross at 40 degrees.
-NEAR = 1.3
 
 
 @kernel
@@ -190,65 +188,3 @@ def cut_spurs(m, distance, width, pieces):  # type: ignore[no-untyped-def]
         arms[fork] -= 1
         gone += 1
     return gone
-
-
-@kernel
-def join_nodes(distance, width, pieces):  # type: ignore[no-untyped-def]
-    """Make one of branchings whose inscribed circles meet; return nodes, arms, pixels, starts and ends anew.
-
-    Where two vessels cross at a slant, thinning makes two branchings of three arms out of one crossing of four.
-    """
-    nodes, arms, pixels, starts, ends = pieces
-    n = len(nodes)
-    root = np.arange(n)
-    kept = np.ones(len(ends), np.bool_)
-    for s in range(len(ends)):
-        a, b = ends[s]
-        if a < 0 or a == b or arms[a] < 3 or arms[b] < 3:
-            continue
-        reach = 0.0
-        for k in range(2):
-            row, col = nodes[ends[s, k]]
-            reach += distance[int(row + 0.5) * width + int(col + 0.5)]
-        apart = np.hypot(nodes[a, 0] - nodes[b, 0], nodes[a, 1] - nodes[b, 1])
-        if apart > NEAR * reach or starts[s + 1] - starts[s] > 1.5 * NEAR * reach:
-            continue
-        kept[s] = False
-        while root[a] != a:
-            a = root[a]
-        while root[b] != b:
-            b = root[b]
-        root[max(a, b)] = min(a, b)
-    number = np.full(n, -1, np.int64)
-    count = 0
-    for k in range(n):
-        r = k
-        while root[r] != r:
-            r = root[r]
-        root[k] = r
-        if r == k:
-            number[k] = count
-            count += 1
-    points, size, new_arms = np.zeros((count, 2)), np.zeros(count), np.zeros(count, np.int64)
-    for k in range(n):
-        i = number[root[k]]
-        points[i] += nodes[k]
-        size[i] += 1
-    for i in range(count):
-        points[i] /= size[i]
-    new_pixels, new_starts = np.empty(len(pixels), np.int64), np.zeros(kept.sum() + 1, np.int64)
-    new_ends = np.empty((kept.sum(), 2), np.int64)
-    filled = s_new = 0
-    for s in range(len(ends)):
-        if not kept[s]:
-            continue
-        for i in range(starts[s], starts[s + 1]):
-            new_pixels[filled] = pixels[i]
-            filled += 1
-        for e in range(2):
-            new_ends[s_new, e] = number[root[ends[s, e]]] if ends[s, e] >= 0 else -1
-            if ends[s, e] >= 0:
-                new_arms[new_ends[s_new, e]] += 1
-        s_new += 1
-        new_starts[s_new] = filled
-    return points, new_arms, new_pixels[:filled].copy(), new_starts, new_ends

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from ..core.errors import InvalidInput
 from .centreline import WIDTH_WINDOW, average_widths, draw_lines
+from .junctions import join_nodes
 from .skeleton import TABLES, thin, tidy
-from .tracing import cut_spurs, join_nodes, trace
+from .tracing import cut_spurs, trace
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -117,6 +118,16 @@ def _back(places: npt.NDArray[Any], way: tuple[bool, bool, bool], shape: tuple[i
     return np.stack([cols, rows] if swap else [rows, cols], -1)
 
 
+def _filled(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a mask with an empty border and without holes of one pixel: around each of them the skeleton would make a ring with two branchings."""
+    inside = np.pad(mask, 1)
+    hole = inside[:-2, 1:-1] & inside[2:, 1:-1]
+    hole &= inside[1:-1, :-2]
+    hole &= inside[1:-1, 2:]
+    inside[1:-1, 1:-1] |= hole
+    return inside
+
+
 def vessel_graph(mask: npt.ArrayLike) -> VesselGraph:
     """Return the graph of a mask `(H, W)`; an empty mask has a graph without segments.
 
@@ -137,8 +148,8 @@ def vessel_graph(mask: npt.ArrayLike) -> VesselGraph:
     if given.ndim != 2:
         raise InvalidInput(f"a vessel mask has the shape (H, W), got {given.shape}.", code="mask.shape")
     turned, way = _turned(np.ascontiguousarray(given if given.dtype == np.bool_ else given != 0).view(np.uint8))
-    skeleton, kept = thin(turned)
-    inside = np.pad(turned, 1)
+    inside = _filled(turned)
+    skeleton, kept = thin(inside[1:-1, 1:-1])
     # The mask 5 is within 2 % of the exact distance at a tenth of its price; it only bounds searches.
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5).ravel()
     flat, m, width = skeleton.ravel(), inside.ravel(), inside.shape[1]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .screen import fail, print_error, progress, say, table
+
+if TYPE_CHECKING:
+    from ..batch.measuring import MaskItem
 
 _Folder = Path | None
 _MASKS = "Folder of {} masks of the same names."
@@ -40,7 +43,9 @@ Estimate = Annotated[
 Pictures = Annotated[bool, typer.Option("--pictures", help="Draw the graph and the zones of each eye.")]
 CohortTable = Annotated[
     _Folder,
-    typer.Option("--cohort", help="CSV of other measured eyes (patient_id, age): each eye is drawn against its age."),
+    typer.Option(
+        "--cohort", help="CSV of other measured eyes (patient_id, age): each eye gets a page against its age."
+    ),
 ]
 MeasuredWith = Annotated[
     str | None, typer.Option(help="Tool that made the masks; only numbers of one tool are compared.")
@@ -109,6 +114,7 @@ def measure(
             green=green, labels=_labels(labels), probability=probability, spacing_um=spacing_um, laterality=laterality, estimate_scale=estimate,
             measured_with=measured_with, cohort=read_cohort(cohort) if cohort else None,
         )  # fmt: skip
+        _warn(items)
         prepare_kernels()
         with progress("masks") as show:
             done = measure_all(
@@ -117,6 +123,8 @@ def measure(
         say(f"{done.counts['ok']} measured, {done.counts['rejected']} rejected, {done.counts['pending']} pending")
         if done.codes:
             table(list(done.codes.items()), ("rejected because", "masks"))
+        if cohort:
+            say(f"Pages:   {out / 'index.html'}")
         say(
             f"Written: {out / f'measurements.{format}'}, {out / f'eyes.{format}'}, {out / 'patients.csv'}, {out / 'cohort.csv'}"
         )
@@ -125,6 +133,15 @@ def measure(
             raise
         raise typer.Exit(fail(error)) from None
     raise typer.Exit(done.exit_code)
+
+
+def _warn(items: list[MaskItem]) -> None:
+    """Say what came with the masks about their segmenter, once for each folder."""
+    from ..batch.unproven import read_warning
+    from .segment import warn_of_unproven
+
+    for place in sorted({p.parent for i in items for p in (i.path, *i.companions.values())}):
+        warn_of_unproven(read_warning(place))
 
 
 def prepare_kernels() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .screen import REJECTED, fail, progress, say, table
+from .screen import REJECTED, fail, print_error, progress, say, table
 
 
 def segment(
@@ -51,6 +52,9 @@ def segment(
       fundusion segment photographs --model disc_cup,sam.vit_b --weights published --prompts auto --out masks
 
       fundusion measure masks/vessel --disc masks/disc --cup masks/cup --images photographs --out measured
+
+    Of structures that a segmenter was seen to be wrong about in pictures of other cameras, a warning is printed, stands in segments.csv and
+    segments.jsonl, and lies in the folder of the masks, where measure finds it.
     """
     try:
         from ..batch.segment import segment_all
@@ -80,8 +84,21 @@ def segment(
     doubtful = sum(r.gradable is False for r in rows)
     if doubtful:
         say(f"{doubtful} of them were judged ungradable; their masks carry gradable = false.")
+    warn_of_unproven({c: text for r in rows for c, text in (r.unproven or {}).items()})
     say(f"Masks:    {out}")
     raise typer.Exit(REJECTED if rows and len(refused) == len(rows) else 0)
+
+
+def warn_of_unproven(warnings: Mapping[str, str]) -> None:
+    """Say on standard error what is known of masks that are often wrong elsewhere.
+
+    Args:
+        warnings: Structure to sentence.
+    """
+    for structure, text in warnings.items():
+        print_error(
+            f"warning: masks of {structure} are not proven on pictures of other cameras. {text} Look at them before you use them."
+        )
 
 
 def train_segmenter(

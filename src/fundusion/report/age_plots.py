@@ -9,7 +9,7 @@ import numpy as np
 from ..biomarkers.reference import Comparison, Placed
 from .canvas import Canvas, Color, PixelCanvas, VectorCanvas
 from .eye_pictures import SIDES
-from .words import ages_words, quantity_words, title_words
+from .words import ages_words, quantity_words, title_words, value_words
 
 _COLUMNS, _WIDE, _HIGH, _HEAD = 3, 320, 250, 66
 _INK, _SOFT, _LINE, _PAPER = (20, 26, 30), (96, 108, 116), (214, 220, 224), (255, 255, 255)
@@ -63,7 +63,7 @@ def _plot(canvas: Canvas, placed: Placed, age: float | None, corner: tuple[float
     left, top, width, height = corner[0] + 58, corner[1] + 44, _WIDE - 76.0, _HIGH - 88.0
     who = {"female": "women", "male": "men", None: "patients"}[placed.sex]
     canvas.text((corner[0] + 10, corner[1] + 18), _short(title_words(m.name), 36), 14, _INK)
-    value = quantity_words(m.value or 0.0, m.unit)
+    value = value_words(m.name, m.value or 0.0, m.unit)
     canvas.text(
         (corner[0] + 10, corner[1] + 35), f"patient {value}; n = {len(points)} {who}, {placed.eyes} eyes", 11.5, _SOFT
     )
@@ -89,10 +89,11 @@ def _plot(canvas: Canvas, placed: Placed, age: float | None, corner: tuple[float
         x, y = spot(tick, low)
         canvas.line(np.array([[x, top], [x, y]]), _LINE, 0.8)
         canvas.text((x, y + 16), str(tick), 11, _SOFT, anchor="middle")
-    for tick_value in _ticks(low, high):
+    ticks = _ticks(low, high)
+    for tick_value, label in zip(ticks, _labels(ticks, m.unit), strict=True):
         x, y = spot(first, tick_value)
         canvas.line(np.array([[left, y], [left + width, y]]), _LINE, 0.8)
-        canvas.text((x - 5, y + 4), _number(tick_value, m.unit), 11, _SOFT, anchor="end")
+        canvas.text((x - 5, y + 4), label, 11, _SOFT, anchor="end")
     canvas.text((left + width, top + height + 30), "age, years", 11, _SOFT, anchor="end")
     for a, v in points:
         canvas.circle(spot(a, v), 1.5, _DOT)
@@ -131,8 +132,15 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(k * step, 12) for k in range(first, math.floor(high / step) + 1)]
 
 
-def _number(value: float, unit: str) -> str:
-    return quantity_words(value, unit).split(" ")[0]
+def _labels(ticks: list[float], unit: str) -> list[str]:
+    """Return the numbers of an axis; no two are alike.
+
+    Example:
+        >>> _labels([1.0, 1.005, 1.01], "1"), _labels([6000.0, 8000.0], "um")
+        (['1', '1.005', '1.01'], ['6', '8'])
+    """
+    told = [quantity_words(t, unit).split(" ")[0] for t in ticks]
+    return told if len(set(told)) == len(told) else [f"{t:.6g}" for t in ticks]
 
 
 def _short(words: str, most: int) -> str:

@@ -122,6 +122,10 @@ class VectorCanvas:
         return ("\n".join([*self._parts, "</svg>"]) + "\n").encode("utf-8")
 
 
+#: What the font that comes with Pillow has no glyph for; it would draw a box.
+_NO_GLYPH = str.maketrans({"µ": "u", "²": "^2"})
+
+
 class PixelCanvas:
     """A sheet that becomes a picture.
 
@@ -189,6 +193,7 @@ class PixelCanvas:
         from PIL import ImageFont
 
         font = ImageFont.load_default(size * _FINE)
+        words = words.translate(_NO_GLYPH)
         spot = (place[0] * _FINE, place[1] * _FINE)
         self._pen.text(spot, words, fill=color, font=font, anchor={"start": "ls", "middle": "ms", "end": "rs"}[anchor])
 

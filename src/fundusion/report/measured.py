@@ -17,7 +17,7 @@ from .age_plots import draw_ages, plotted, sheet_size, sheet_title
 from .canvas import PixelCanvas
 from .eye_pictures import SIDES, structures_pixels, zones_pixels
 from .figures import data_uri
-from .words import behind_words, place_words, quantity_words, reason_words, spread_words, title_words
+from .words import behind_words, place_words, reason_words, spread_words, title_words, value_words
 
 #: Groups of a page in their order.
 GROUPS = ("Optic disc and cup", "Calibres around the disc", "Arteries", "Veins", "All vessels", "Possible lesions")
@@ -130,7 +130,8 @@ def measured_section(
     )
 
 
-def _summary(found: EyeMeasurements, facts: Mapping[str, Any]) -> str:
+def scale_words(found: EyeMeasurements) -> str:
+    """Return how the scale was found, in a sentence."""
     scale = found.scale
     if scale.um_per_px is None:
         words = "No pixel spacing and no usable disc: lengths are in disc diameters or not given."
@@ -143,7 +144,11 @@ def _summary(found: EyeMeasurements, facts: Mapping[str, Any]) -> str:
         )
     else:
         words = f"Micrometres by the spacing that the file states ({scale.um_per_px:.3g} µm per pixel here)."
-    width = facts.get("field_px")
+    return words
+
+
+def _summary(found: EyeMeasurements, facts: Mapping[str, Any]) -> str:
+    words, width = scale_words(found), facts.get("field_px")
     return f"{words} The field of view is {width:.0f} px wide in the file." if width else words
 
 
@@ -171,7 +176,7 @@ def grouped(measurements: Sequence[Measurement]) -> tuple[MeasuredGroup, ...]:
     """
     groups = []
     for title in GROUPS:
-        mine = [m for m in measurements if _group_of(m.name) == title]
+        mine = [m for m in measurements if group_of(m.name) == title]
         if not mine:
             continue
         shown = [m for m in mine if m.value is not None]
@@ -194,7 +199,13 @@ def grouped(measurements: Sequence[Measurement]) -> tuple[MeasuredGroup, ...]:
     return tuple(groups)
 
 
-def _group_of(name: str) -> str:
+def group_of(name: str) -> str:
+    """Return the heading under which a measurement stands.
+
+    Example:
+        >>> group_of("crae_zone_b"), group_of("width_vein"), group_of("EX_count")
+        ('Calibres around the disc', 'Veins', 'Possible lesions')
+    """
     if name in catalogue.OF_EYE:
         calibre = catalogue.OF_EYE[name].group in ("calibre", "arcade")
         return "Calibres around the disc" if calibre else "Optic disc and cup"
@@ -211,7 +222,7 @@ def _comes_first(m: Measurement) -> bool:
 
 def _row(m: Measurement) -> MeasuredRow:
     value = m.value or 0.0
-    shown = quantity_words(value, m.unit)
+    shown = value_words(m.name, value, m.unit)
     spread = "" if m.uncertainty is None else f"± {spread_words(value, m.uncertainty, m.unit)}"
     if m.name == "isnt":
         shown, spread = ("follows the rule" if value == 1 else "does not follow the rule"), ""

@@ -76,6 +76,18 @@ def quantity_words(value: float, unit: str) -> str:
     return f"{digits}{'' if words == '°' else ' '}{words}".strip()
 
 
+def value_words(name: str, value: float, unit: str) -> str:
+    """Return the value of a measurement: of lengths by their chord, which are all close to one, with four decimals.
+
+    Example:
+        >>> value_words("tortuosity_vein", 1.00432, "1"), value_words("vcdr", 0.4321, "1")
+        ('1.0043', '0.432')
+    """
+    if name.rpartition("_")[0] in ("tortuosity", "tortuosity_weighted", "inflection_tortuosity"):
+        return f"{value:.4f}"
+    return quantity_words(value, unit)
+
+
 def spread_words(value: float, spread: float, unit: str) -> str:
     """Return an uncertainty in the unit in which its value is written, without naming it again.
 
