@@ -3,7 +3,7 @@
     python benchmarks/reproduce/healthy_eyes.py --out benchmarks/results/healthy_eyes.json
     python benchmarks/reproduce/healthy_eyes.py --threshold --model lesions=runs/lesions
 
-Lesions: share of eyes with any mark, among eyes of IDRiD without retinopathy that were not trained on, healthy and diabetic eyes of HRF
+Lesions: share of eyes with any mark, before `analyze` takes specks and the rim away, among eyes of IDRiD without retinopathy that were not trained on, healthy and diabetic eyes of HRF
 (another camera, never trained on), and the held-out pictures of IDRiD that have the lesion. `--threshold` prints, from the other half of those
 healthy eyes of IDRiD, the least thresholds that mark at most one in ten of them. Cups: quartiles of the vertical cup-to-disc ratio in healthy
 eyes of HRF and ODIR; those of ODIR are among the patients the shipped screening network saw, the segmenters saw none of them.
@@ -81,7 +81,9 @@ def lesions(segmenter: Segmenter, data: Path, recipe: Path) -> dict[str, Any]:
     for record in held_out("idrid.segmentation", data):
         masks = segment_image(segmenter, read_study(record).images["cfp"][0])
         for name in segmenter.classes:
-            truth = np.logical_or.reduce([np.zeros(1, bool), *(read_mask(f) > 0 for f in record.masks.get(name, ()))])
+            truth = np.zeros_like(masks.masks[name])
+            for file in record.masks.get(name, ()):
+                truth |= read_mask(file) > 0
             if truth.any():
                 with_lesion[name].append(float(masks.masks[name][truth].mean()))
     rows["idrid, held out, with the lesion"] = {c: [sum(s > 0 for s in v), len(v)] for c, v in with_lesion.items()}
