@@ -7,7 +7,7 @@
    cosine of the same encoder's pooled features (mean of picture and mirror image), and the same captioner shown the picture of another
    held-out eye (a permutation without fixed patients). "macro F1" is the mean over (finding, status) named on either side, as in
    `metrics.language.finding_scores`; "macro F1, usual findings" over those that at least five held-out eyes have.
-   Intervals are 95 % bootstraps over patients; gains are paired. Cuts and settings were decided on training patients.
+   Intervals are 95 % bootstraps over patients; gains are paired. Head, cuts and settings were decided on training patients.
 2. Questions on drawn eyes that no training saw: modality, eye (photographs and angiograms), retinopathy present or absent
    (photographs; half of the eyes have none, the others each grade as often), in English and Chinese.
 """
@@ -158,13 +158,7 @@ def caption(model, cells: torch.Tensor, asked: str) -> list[str]:
     """Return the answers of the model from what it saw of each picture."""
     said = []
     for part in cells.split(64):
-        seen = model.look(part)
-        chats = [[Turn(role="user", text=asked)]] * len(part)
-        # `generate` would look at the pictures again; what follows is the same.
-        answers = model._answers(
-            seen, model.read(None, chats, answers=False), 32, model.decoding, 0, stop=(), watch=None
-        )
-        said += model._weighed(seen, chats, answers, ()) if model.cuts else answers
+        said += model.answers_from(part, [[Turn(role="user", text=asked)]] * len(part))
     return said
 
 
@@ -283,10 +277,8 @@ def on_drawn(arguments: argparse.Namespace, model) -> dict:
         asked = [q for q in questions_about(told) if q[0] in KINDS]
         chats = [[Turn(role="user", text=text)] for _, text, _ in asked]
         # `generate` would look at the same picture once per question.
-        seen = model.look(model.cells(images)).expand(len(asked), -1, -1)
-        answers = model._answers(
-            seen, model.read(None, chats, answers=False), 6, model.decoding, 0, stop=(), watch=None
-        )
+        cells = model.cells(images).expand(len(asked), -1, -1)
+        answers = model.answers_from(cells, chats, max_tokens=6)
         for (kind, text, right), said in zip(asked, answers, strict=True):
             good = plain(said) == plain(right)
             language = "en" if text.isascii() else "zh"

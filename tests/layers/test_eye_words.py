@@ -36,3 +36,9 @@ def test_every_sentence_is_made_of_known_words():
 def test_the_order_of_findings_does_not_matter_and_no_eye_is_made_up():
     assert told_findings(["drusen", "dr1"]) == told_findings(["dr1", "drusen"])
     assert "eye" not in told_picture("oct", None, ["fluid"])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_in_doubt_stands_last_and_leaves_the_others_certain(language):
+    found = read_report(told_findings(["glaucoma_suspect", "laser", "drusen"], language)).findings
+    assert {f.code: f.status for f in found} == {"glaucoma": "uncertain", "laser_scar": "present", "drusen": "present"}

@@ -81,7 +81,8 @@ def test_three_steps_of_training_reach_every_weight_of_the_decoder_and_none_of_t
     assert losses[-1] < losses[0]
     after = model.state_dict()
     still = {k for k in before if torch.equal(before[k], after[k])}
-    assert all(k.startswith(("tower.", "fine_", "none")) for k in still), still
+    assert all(k.startswith(("tower.", "fine_", "none", "head.")) for k in still), still
+    assert "head.weight" in still
     assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("tower."))
 
 
@@ -126,9 +127,11 @@ def test_words_that_imitate_marks_end_no_turn(model):
 
 def test_what_was_saved_answers_the_same_and_a_changed_file_is_refused(model, tmp_path):
     model.cuts = {"normal": 0.5, "drusen": 0.01}
+    model.head.weight.normal_()
     model.save(tmp_path / "m")
     again = models.create("captioner.test", weights=tmp_path / "m").eval()
     assert again.cuts == model.cuts
+    assert torch.equal(again.head.weight, model.head.weight)
     questions = asked("describe the picture?", "which eye?", "name the findings?")
     assert again.generate(IMAGES, questions) == model.generate(IMAGES, questions)
     facts = json.loads((tmp_path / "m" / "captioner.json").read_text())
@@ -142,19 +145,80 @@ def test_what_was_saved_answers_the_same_and_a_changed_file_is_refused(model, tm
         models.create("captioner.test", weights=tmp_path / "none")
 
 
-def test_cuts_decide_which_findings_of_a_photograph_are_named(model, monkeypatch):
-    monkeypatch.setattr(type(model), "_is_photograph", lambda self, seen: True)
+def named(text):
+    """Return the findings of an answer."""
+    told = text.replace("：", ":").split(":")[-1].rstrip(".。").replace("、", ",")
+    return {n.strip() for n in told.split(",")}
+
+
+def test_the_head_decides_which_findings_are_named_and_the_decoder_words_them(model, monkeypatch):
+    monkeypatch.setattr(type(model), "_are_photographs", lambda self, seen: [True] * len(seen))
     wanted = asked(question("findings"), question("findings", "zh"), "which eye?")
     free = model.generate(IMAGES, wanted)
     model.cuts = {"drusen": 1e-9, "cataract": 1e-9, "normal": 10.0}
-    weighed = model.generate(IMAGES, wanted)
-    assert weighed[0] == told_findings(["cataract", "drusen"])
-    assert weighed[1] == told_findings(["cataract", "drusen"], "zh")
-    assert weighed[2] == free[2]
-    # A rule that was asked for is followed as it is.
-    assert model.generate(IMAGES, wanted, decoding=Decoding()) == free
-    monkeypatch.setattr(type(model), "_is_photograph", lambda self, seen: False)
+    # No rule of choosing words changes what is named; a question on something else is free.
+    rules = (None, Decoding(beams=3), Decoding(temperature=3.0), Decoding(repetition_penalty=5.0))
+    for rule in rules:
+        english, chinese, eye = model.generate(IMAGES, wanted, decoding=rule, seed=3)
+        assert named(english) == {"drusen", "cataract"}
+        assert english.endswith(".")
+        assert named(chinese) == {"玻璃膜疣", "白内障"}
+        assert eye == free[2] or rule is not None
+    (caption,) = model.generate(IMAGES[:1], asked(question("caption")), decoding=Decoding(temperature=3.0))
+    assert named(caption) == {"drusen", "cataract"}
+    assert caption.count(":") == 1
+    seen = []
+    assert named(model.generate(IMAGES[:1], wanted[:1], watch=seen.append)[0]) == {"drusen", "cataract"}
+    assert seen[0][0] in ("drusen", "cataract")
+    model.cuts = {"drusen": 10.0, "myopia": 10.0, "normal": 1e-9}
+    assert model.generate(IMAGES[:1], wanted[:1]) == ["normal fundus."]
+
+
+def test_what_is_no_photograph_is_left_to_the_decoder(model, monkeypatch):
+    wanted = asked(question("findings"), question("findings", "zh"), "which eye?")
+    free = model.generate(IMAGES, wanted)
+    model.cuts = {"drusen": 1e-9, "cataract": 1e-9, "normal": 10.0}
+    monkeypatch.setattr(type(model), "_are_photographs", lambda self, seen: [False] * len(seen))
     assert model.generate(IMAGES, wanted) == free
+    monkeypatch.setattr(type(model), "_are_photographs", lambda self, seen: [True] * len(seen))
+    blind = model.generate(IMAGES, wanted, present=torch.zeros(3, dtype=torch.bool))
+    assert blind == model.generate(None, wanted)
+
+
+def test_the_head_reads_each_picture_by_itself(model, monkeypatch):
+    monkeypatch.setattr(type(model), "_are_photographs", lambda self, seen: [True] * len(seen))
+    pooled = model.pooled(model.cells(IMAGES))
+    model.head.weight[list(FINDINGS).index("drusen")] = (pooled[0] - pooled[1]) * 1e4
+    model.head.bias[list(FINDINGS).index("drusen")] = (
+        -float((pooled[0] - pooled[1]) @ (pooled[0] + pooled[1]) / 2) * 1e4
+    )
+    model.cuts = {"drusen": 0.5, "normal": 0.4}
+    answers = model.generate(IMAGES[:2], asked(*[question("findings")] * 2))
+    assert answers == ["drusen.", "normal fundus."]
+    assert model.generate(IMAGES[1:2], asked(question("findings"))) == answers[1:]
+
+
+@torch.no_grad()
+def test_a_larger_picture_is_seen_whole_at_the_side_of_the_tower_and_its_spots_at_its_own(model):
+    large = 1 + 0.5 * torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    large[:, :, :2] = -2
+    whole = torch.nn.functional.interpolate(large, (64, 64), mode="area")
+    seen, small = model.cells(large), model.cells(whole)
+    assert seen.shape == small.shape
+    torch.testing.assert_close(seen[:, : -model.fine_rows], small[:, : -model.fine_rows])
+    assert not torch.equal(model.spots_of(seen), model.spots_of(small))
+    assert not bool(model.cells(large, small=False)[:, -model.fine_rows :].any())
+
+
+def test_spots_are_shown_to_the_question_on_retinopathy_only(model):
+    cells = model.cells(IMAGES[:1])
+    spots = cells.clone()
+    spots[:, -model.fine_rows :] = torch.randn(spots[:, -model.fine_rows :].shape)
+    with torch.no_grad():
+        for kind, differs in (("modality", False), ("laterality", False), ("retinopathy", True)):
+            words = model.read(None, asked(question(kind)), answers=False)
+            same = torch.equal(model.answer_logits(cells, words), model.answer_logits(spots, words))
+            assert same != differs
 
 
 def test_every_finding_is_one_token_and_is_read_back():

@@ -34,6 +34,7 @@ def test_keywords_become_findings_and_unknown_words_make_no_normal_eye():
     )
     told = told_of(one, "odir")
     assert (told.findings, told.eye, told.group) == (("drusen", "laser"), "OD", "7")
+    assert told.complete
     assert told_of(StudyRecord(study_id="b", labels={"findings": ("choroidal nevus",)}), "odir").findings is None
 
 
@@ -41,6 +42,7 @@ def test_keywords_become_findings_and_unknown_words_make_no_normal_eye():
 def test_a_grade_of_zero_says_nothing_of_other_diseases(grade, findings):
     told = told_of(StudyRecord(study_id="a", labels={"dr_grade": grade}), "idrid")
     assert told.findings == findings
+    assert told.complete == (findings is None)
     # What small dots mean is not learned from real photographs.
     assert told.retinopathy is None
 

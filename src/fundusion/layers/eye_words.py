@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 LANGUAGES = ("en", "zh")
-#: Key -> English, Chinese. Findings of colour photographs, the rarest last; grades of retinopathy are findings of their own.
+#: Key -> English, Chinese. Findings of colour photographs, the rarest late; grades of retinopathy are findings of their own.
 FINDINGS: Mapping[str, tuple[str, str]] = {
     "normal": ("normal fundus", "正常眼底"),
     "dr1": ("mild non-proliferative diabetic retinopathy", "轻度非增殖期糖尿病视网膜病变"),
@@ -19,7 +19,6 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
     "cataract": ("cataract", "白内障"),
     "myopia": ("pathological myopia", "病理性近视"),
     "glaucoma": ("glaucoma", "青光眼"),
-    "glaucoma_suspect": ("suspected glaucoma", "可疑青光眼"),
     "amd": ("age-related macular degeneration", "年龄相关性黄斑变性"),
     "membrane": ("epiretinal membrane", "黄斑前膜"),
     "hypertensive": ("hypertensive retinopathy", "高血压视网膜病变"),
@@ -33,6 +32,8 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
     "fluid": ("subretinal fluid", "视网膜下液"),
     "oedema": ("macular oedema", "黄斑水肿"),
     "leakage": ("leakage", "荧光素渗漏"),
+    # Last, as a reader takes what follows a doubt for doubtful too.
+    "glaucoma_suspect": ("suspected glaucoma", "可疑青光眼"),
 }
 MODALITIES: Mapping[str, tuple[str, str]] = {
     "cfp": ("colour fundus photograph", "彩色眼底照片"),
@@ -49,13 +50,15 @@ QUESTIONS: Mapping[str, tuple[str, str]] = {
     "retinopathy": ("is there diabetic retinopathy", "有无糖尿病视网膜病变"),
 }
 _YES = {True: ("yes", "有"), False: ("no", "无")}
-_NOTHING = ("no finding", "未见异常")
-_SIGNS = (("of the", ":", ",", ".", "?"), ("：", "、", "。", "？"))
+#: What is said where no finding is.
+NOTHING = ("no finding", "未见异常")
+#: Colon, between findings, full stop.
+SIGNS: Mapping[str, tuple[str, str, str]] = {"en": (":", ",", "."), "zh": ("：", "、", "。")}
 WORDS = tuple(
     dict.fromkeys(
         [pair[i] for i in range(2) for table in (QUESTIONS, MODALITIES, EYES, FINDINGS) for pair in table.values()]
-        + [w for pair in (*_YES.values(), _NOTHING) for w in pair]
-        + [s for signs in _SIGNS for s in signs]
+        + [w for pair in (*_YES.values(), NOTHING) for w in pair]
+        + ["of the", *SIGNS["en"], "?", *SIGNS["zh"], "？"]
     )
 )
 
@@ -81,7 +84,7 @@ def told_findings(keys: Sequence[str], language: str = "en") -> str:
     index = LANGUAGES.index(language)
     names = [FINDINGS[k][index] for k in FINDINGS if k in keys]
     if not names:
-        names = [_NOTHING[index]]
+        names = [NOTHING[index]]
     return f"{', '.join(names)}." if language == "en" else f"{'、'.join(names)}。"
 
 

@@ -1,7 +1,7 @@
-"""Which findings a caption names: the chance that each is in the answer of a decoder, cut where F1 over findings is best.
+"""Which findings a caption names: the chance of each, cut where F1 over findings is best.
 
 The likeliest caption names what is frequent. A caption that is judged finding by finding, each alike, should name a rare finding at a
-chance far below one half; where that is, is measured on patients the decoder was not trained on.
+chance far below one half; where that is, is measured on patients that gave no chances.
 
 Source: the cut that is best for F1 lies below one half and differs by label, Lipton et al. 2014, arXiv:1402.1892.
 """
@@ -12,18 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from .eye_words import FINDINGS, question
-from .word_decoder import WordDecoder
-from .word_tokenizer import WordTokenizer
+from .eye_words import FINDINGS
 
 #: Findings of one disease that are judged together: the cut says whether it is named, the likeliest of them which.
 FAMILIES: Mapping[str, str] = {"dr1": "npdr", "dr2": "npdr", "dr3": "npdr"}
 NORMAL = "normal"
-#: First findings of an answer that are followed up.
-_FOLLOWED = 3
 #: How often a finding is named, as a multiple of how often it is there.
 _RATES = (0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 _PASSES = 2
@@ -37,32 +31,6 @@ def family_of(key: str) -> str:
         ('npdr', 'drusen')
     """
     return FAMILIES.get(key, key)
-
-
-@torch.no_grad()
-def chances_of(decoder: WordDecoder, tokenizer: WordTokenizer, seen: Tensor) -> Tensor:
-    """Return the chance `(B, K)` that each of `FINDINGS` is among the first two of an answer.
-
-    Args:
-        decoder: Of a captioner.
-        tokenizer: Its words.
-        seen: Pictures as the decoder reads them `(B, N, E)`.
-    """
-    count = len(seen)
-    asked = torch.tensor([tokenizer.start_token_id, *tokenizer(question("findings"))["input_ids"]], device=seen.device)
-    ids = torch.tensor([tokenizer.convert_tokens_to_ids(names[0]) for names in FINDINGS.values()], device=seen.device)
-    comma = tokenizer.convert_tokens_to_ids(",")
-    prompt = asked.expand(count, -1)
-    first = decoder(prompt, seen)[:, -1].float().softmax(-1)[:, ids]
-    answer = first.clone()
-    top = first.topk(min(_FOLLOWED, len(ids)), 1).indices
-    for j in range(top.shape[1]):
-        said = torch.cat([prompt, ids[top[:, j]][:, None]], 1)
-        goes_on = decoder(said, seen)[:, -1].float().softmax(-1)[:, comma]
-        said = torch.cat([said, torch.full_like(said[:, :1], comma)], 1)
-        second = decoder(said, seen)[:, -1].float().softmax(-1)[:, ids]
-        answer += first.gather(1, top[:, j : j + 1]) * goes_on[:, None] * second
-    return answer.clamp(max=1.0)
 
 
 def grouped(chances: npt.NDArray[np.float64], families: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -94,7 +62,7 @@ def choose(ratios: npt.NDArray[np.float64], families: Sequence[str]) -> npt.NDAr
 
 
 def fit_cuts(
-    chances: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], families: Sequence[str]
+    chances: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], families: Sequence[str], *, times: int = 1
 ) -> dict[str, float]:
     """Return family to the chance from which it is named, best for the mean F1 over families under the rule of `choose`.
 
@@ -102,15 +70,18 @@ def fit_cuts(
     the usual has to be better by more, as its F1 is known less well.
 
     Args:
-        chances: Of families `(n, F)`, of patients the decoder was not trained on.
+        chances: Of families `(n, F)`, of patients that what says them was not fitted on.
         truth: bool `(n, F)`.
         families: Names of the columns.
+        times: How often each picture is in the rows.
     """
     share = truth.mean(0)
     grid = np.stack(
         [[np.quantile(chances[:, k], 1 - min(0.95, r * share[k])) for r in _RATES] for k in range(len(families))]
     ).clip(1e-6)
-    doubt = 0.02 * np.abs(np.log(np.asarray(_RATES) / 1.5)) * np.sqrt(100 / np.maximum(1, truth.sum(0)))[:, None]
+    doubt = (
+        0.02 * np.abs(np.log(np.asarray(_RATES) / 1.5)) * np.sqrt(100 * times / np.maximum(1, truth.sum(0)))[:, None]
+    )
     chosen = np.full(len(families), _RATES.index(1.5))
     rows = np.arange(len(families))
     for _ in range(_PASSES):
@@ -131,15 +102,25 @@ def mean_f1(named: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float
         >>> mean_f1(np.asarray([[True, False], [True, True]]), np.asarray([[True, False], [False, True]]))
         0.8333333333333333
     """
+    return float(np.mean(f1_of(named, truth)))
+
+
+def f1_of(named: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return F1 of each column; 0 where nothing was named and nothing is so.
+
+    Example:
+        >>> f1_of(np.asarray([[True, False], [True, False]]), np.asarray([[False, False], [True, False]])).round(2).tolist()
+        [0.67, 0.0]
+    """
     both, either = (named & truth).sum(0), named.sum(0) + truth.sum(0)
-    return float(np.mean(2 * both / np.maximum(1, either)))
+    return np.asarray(2 * both / np.maximum(1, either), np.float64)
 
 
 def findings_of(chances: npt.NDArray[np.float64], cuts: Mapping[str, float]) -> list[list[str]]:
     """Return the findings that are named of each picture, keys of `FINDINGS`; of a family the likeliest.
 
     Args:
-        chances: `(B, K)` of `chances_of`.
+        chances: `(B, K)` of `FINDINGS`.
         cuts: Family to chance; families without a cut are never named.
     """
     families = tuple(cuts)

@@ -43,8 +43,10 @@ KEYWORDS: Mapping[str, str] = {
 }  # fmt: skip
 #: Share of drawn eyes by modality.
 _DRAWN = ("cfp", "cfp", "oct", "ffa")
-#: Side of drawn photographs, px; the others are drawn at the side of the model.
-DRAWN_PX = 320
+#: Side of drawn photographs, px: a microaneurysm is four to six of them wide.
+DRAWN_PX = 448
+#: Greatest side of drawn B-scans and angiograms, px; nothing small is looked for in them.
+_OTHERS_PX = 224
 _BATCH = 32
 
 
@@ -61,6 +63,7 @@ class Told:
         findings: Keys of `eye_words.FINDINGS`; None when they are not known.
         retinopathy: Whether a drawn photograph shows diabetic retinopathy; None for every other picture, of which this is not asked:
             what small dots in real photographs mean is not learned from keywords.
+        complete: Whether findings that are not named are absent; a grade says nothing of other diseases.
     """
 
     study_id: str
@@ -70,6 +73,7 @@ class Told:
     eye: str | None = None
     findings: tuple[str, ...] | None = None
     retinopathy: bool | None = None
+    complete: bool = True
 
     def mirrored(self) -> Told:
         """Return what may be said of the mirror image."""
@@ -107,15 +111,16 @@ def told_of(record: StudyRecord, source: str) -> Told:
     """
     words = record.labels.get("findings")
     findings: tuple[str, ...] | None = None
+    complete = True
     if isinstance(words, (tuple, list)) and words:
         # An eye with words of its own kind only, such as a naevus, is no normal eye and has no caption.
         findings = tuple(dict.fromkeys(KEYWORDS[w] for w in words if w in KEYWORDS)) or None
     elif (grade := record.labels.get("dr_grade")) is not None and float(grade) in range(1, 5):
         # A grade of 0 says nothing of other diseases.
-        findings = (f"dr{int(float(grade))}",)
+        findings, complete = (f"dr{int(float(grade))}",), False
     return Told(
         study_id=record.study_id, group=record.group, source=source, modality="cfp",
-        eye=record.laterality.value if record.laterality else None, findings=findings,
+        eye=record.laterality.value if record.laterality else None, findings=findings, complete=complete,
     )  # fmt: skip
 
 
@@ -168,7 +173,7 @@ def drawn_eye(number: int, seed: int, grade: int, *, size: int, picture: bool = 
 def drawn_pixels(number: int, seed: int, grade: int, wanted: ImageInput, *, size: int) -> npt.NDArray[np.uint8]:
     """Return the picture of a drawn eye, prepared for a captioner."""
     photograph = _DRAWN[number % len(_DRAWN)] == "cfp"
-    eye, modality = drawn_eye(number, seed, grade, size=size if photograph else min(size, wanted.size))
+    eye, modality = drawn_eye(number, seed, grade, size=size if photograph else min(size, wanted.size, _OTHERS_PX))
     return prepare_study(eye.study, {modality: wanted}).images[modality][0].pixels
 
 
@@ -327,6 +332,6 @@ def prepare_told(
                 )
             )  # fmt: skip
     cells = np.concatenate(parts)
-    sums = hashlib.sha256(repr([(t.study_id, t.findings, t.eye, t.retinopathy) for t in told]).encode())
+    sums = hashlib.sha256(repr([(t.study_id, t.findings, t.eye, t.retinopathy, t.complete) for t in told]).encode())
     sums.update(np.ascontiguousarray(cells).tobytes())
     return ToldSet(told=tuple(told), cells=cells, rejected=tuple(rejected), digest=sums.hexdigest())
