@@ -10,7 +10,8 @@ Measured are ODIR's eight labels on the patients the shipped model held out (lea
 grades in five folds; pretraining saw none of these patients, nobody whose eye is among them, and no picture of IDRiD. A seed is
 another random network, other patients to learn from, other folds, and another run of pretraining where there is one: with `mae-0`
 alone it stands for all. `scratch` trains the same architecture with labels, from random weights and from
-the encoder, for the same number of steps.
+the encoder, for the same number of steps. `measure --probe-px 512 --tiles --tasks idrid` probes tiles of the size that was pretrained
+on: their mean, maximum and deviation stand for the picture, so that a lesion of a few pixels is not resampled away.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--probe-px", type=int, default=PROBE_PX, help="side of the pictures of the probes")
+    parser.add_argument("--tiles", action="store_true", help=f"probe tiles of {TRAIN_PX} px of those pictures")
+    parser.add_argument("--tasks", nargs="*", choices=("odir", "idrid"), default=["odir", "idrid"])
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     {"table": table, "scratch": scratch, "measure": measure}[arguments.part](arguments)
@@ -170,9 +173,12 @@ def tasks(arguments) -> list[Task]:
     with (arguments.work / "studies.csv").open(encoding="utf-8") as file:
         split = {r["study_id"]: r["split"] for r in csv.DictReader(file)}
     answer = []
+    side = arguments.probe_px if arguments.tiles else 256
     for folder, name in (("odir", "odir"), ("idrid_grading", "idrid")):
+        if name not in arguments.tasks:
+            continue
         records = [r for r in datasets.create(name, root=arguments.data / folder) if f"{folder}/{r.study_id}" in split]
-        data = prepare_set(records, {"cfp": ImageInput()}, side=256, cache=arguments.cache)
+        data = prepare_set(records, {"cfp": ImageInput()}, side=side, cache=arguments.cache)
         assert len(data) == len(records)
         ids = [f"{folder}/{r.study_id}" for r in records]
         if name == "odir":
@@ -208,20 +214,35 @@ def encoder_of(arguments, kind: str, seed: int, size: int) -> nn.Module:
 
 @torch.inference_mode()
 def vectors(arguments, task: Task, kind: str, seed: int) -> np.ndarray:
-    """Return `(T, E)`, computed once."""
-    encoder = encoder_of(arguments, kind, seed, arguments.probe_px).eval()
-    path = arguments.work / f"vectors-{task.name}-{arguments.probe_px}-{digest_of_module(encoder)[:16]}.npy"
+    """Return `(T, E)`, or `(T, 3 * E)` of tiles, computed once."""
+    size = TRAIN_PX if arguments.tiles else arguments.probe_px
+    encoder = encoder_of(arguments, kind, seed, size).eval()
+    how = f"{arguments.probe_px}{'-tiles' if arguments.tiles else ''}"
+    path = arguments.work / f"vectors-{task.name}-{how}-{digest_of_module(encoder)[:16]}.npy"
     if path.is_file():
         return np.load(path, allow_pickle=False)
-    wanted, rows = input_of(arguments.probe_px), []
-    for start in range(0, len(task.pictures), 64):
-        stored = torch.from_numpy(np.ascontiguousarray(task.pictures[start : start + 64]))
+    wanted, rows = input_of(size), []
+    step = 4 if arguments.tiles else 64
+    for start in range(0, len(task.pictures), step):
+        stored = torch.from_numpy(np.ascontiguousarray(task.pictures[start : start + step]))
+        count = len(stored)
+        stored = tiles_of(stored, size) if arguments.tiles else resized(stored, size)
         with torch.autocast("cpu", torch.bfloat16):
-            rows.append(encoder.encode(normalise_images(resized(stored, arguments.probe_px), wanted)).pooled.float())
+            found = encoder.encode(normalise_images(stored, wanted)).pooled.float()
+        if arguments.tiles:
+            each = found.view(count, -1, found.shape[1])
+            found = torch.cat([each.mean(1), each.amax(1), each.std(1)], 1)
+        rows.append(found)
     stream = io.BytesIO()
     np.save(stream, torch.cat(rows).numpy())
     write_bytes(path, stream.getvalue())
     return np.load(path, allow_pickle=False)
+
+
+def tiles_of(stored: torch.Tensor, size: int) -> torch.Tensor:
+    """Return `(N, H, W, 3)` as tiles `(N * K, size, size, 3)`, the K of one picture together."""
+    tiles = stored.unfold(1, size, size).unfold(2, size, size)
+    return tiles.permute(0, 1, 2, 4, 5, 3).reshape(-1, size, size, 3)
 
 
 def input_of(size: int) -> ImageInput:
@@ -318,7 +339,7 @@ def mean_of(functions: list) -> object:
 
 
 def measure(arguments) -> None:
-    answer: dict = {"seeds": arguments.seeds, "model": MODEL, "probe_px": arguments.probe_px, "train_px": TRAIN_PX,
+    answer: dict = {"seeds": arguments.seeds, "model": MODEL, "probe_px": arguments.probe_px, "train_px": TRAIN_PX, "tiles": arguments.tiles,
                     "steps_with_labels": arguments.steps, "tasks": {}}  # fmt: skip
     runs = sorted({run_of(arguments, s) for s in arguments.seeds})
     answer["run_of_seed"] = {str(s): run_of(arguments, s).name for s in arguments.seeds}
