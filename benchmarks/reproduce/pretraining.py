@@ -10,8 +10,8 @@ Measured are ODIR's eight labels on the patients the shipped model held out (lea
 grades in five folds; pretraining saw none of these patients, nobody whose eye is among them, and no picture of IDRiD. A seed is
 another random network, other patients to learn from, other folds, and another run of pretraining where there is one: with `mae-0`
 alone it stands for all. `scratch` trains the same architecture with labels, from random weights and from
-the encoder, for the same number of steps. `measure --probe-px 512 --tiles --tasks idrid` probes tiles of the size that was pretrained
-on: their mean, maximum and deviation stand for the picture, so that a lesion of a few pixels is not resampled away.
+the encoder, for the same number of steps. `measure --probe-px 512 --tiles --tasks idrid
+--out benchmarks/results/pretraining_tiles.json` probes tiles of the size that was pretrained on: their mean, maximum and deviation stand for the picture, so that a lesion of a few pixels is not resampled away.
 """
 
 from __future__ import annotations
@@ -74,8 +74,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--probe-px", type=int, default=PROBE_PX, help="side of the pictures of the probes")
     parser.add_argument("--tiles", action="store_true", help=f"probe tiles of {TRAIN_PX} px of those pictures")
-    parser.add_argument("--tasks", nargs="*", choices=("odir", "idrid"), default=["odir", "idrid"])
+    parser.add_argument("--tasks", nargs="+", choices=("odir", "idrid"), default=["odir", "idrid"])
     arguments = parser.parse_args()
+    if arguments.tiles and arguments.probe_px % TRAIN_PX:
+        parser.error(
+            f"--tiles needs --probe-px in multiples of {TRAIN_PX}, got {arguments.probe_px}: the rest would be cut off"
+        )
     arguments.work.mkdir(parents=True, exist_ok=True)
     {"table": table, "scratch": scratch, "measure": measure}[arguments.part](arguments)
 

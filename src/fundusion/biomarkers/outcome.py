@@ -12,7 +12,7 @@ import numpy.typing as npt
 REASONS = {
     "mask.absent": "The mask this needs was not given.",
     "mask.empty": "The mask is empty.",
-    "mask.full": "The mask covers more than any vessel tree does; it is no vessel mask, or inverted.",
+    "mask.full": "The mask covers more than any vessel tree does; it is no vessel mask (a photograph, say), or inverted.",
     "mask.size": "The mask has another size than the others of this eye.",
     "mask.unsure": "With another threshold of the probability map there would be no value.",
     "mask.unproven": "The segmenter that made the mask says that it is often wrong about this structure in pictures of other cameras.",
