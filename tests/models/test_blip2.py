@@ -1,13 +1,12 @@
-"""BLIP-2: the answer alone comes back, fresh queries are not all the same, models with an encoder are named."""
+"""BLIP-2: the answer alone comes back, fresh queries are not all the same."""
 
 import pytest
 import torch
 
-from fundusion.core.errors import IncompatibleWeights
+from fundusion.core.errors import InvalidInput
 from fundusion.core.interfaces import Turn
 from fundusion.core.registry import models
 from fundusion.layers.generator import pictures_of
-from fundusion.models.blip2 import _model
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 ASKED = [[Turn(role="user", text="what is seen?")], [Turn(role="user", text="eye")]]
@@ -45,12 +44,7 @@ def test_queries_stand_before_the_start_token(model):
     assert model.body.config.num_query_tokens == 4
 
 
-def test_a_language_model_with_an_encoder_is_refused():
-    from transformers import Blip2Config, PretrainedConfig
-
-    class _Body:
-        config = Blip2Config()
-
-    _Body.config.text_config = PretrainedConfig(is_encoder_decoder=True)
-    with pytest.raises(IncompatibleWeights, match="with an encoder"):
-        _model(_Body(), None)
+@pytest.mark.parametrize("family", ["blip2", "instructblip"])
+def test_an_unknown_language_model_is_named(family):
+    with pytest.raises(InvalidInput, match="t5"):
+        models.create(f"{family}.test", language="bert")

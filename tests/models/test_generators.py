@@ -13,6 +13,8 @@ from fundusion.layers.lora import LANGUAGE_TARGETS, add_lora
 from fundusion.layers.trained_parts import part_of
 
 FAMILIES = ("blip", "blip2", "instructblip", "llava", "qwen2_5_vl", "deepdr_llm", "eyefm_copilot")
+#: Families whose language model decides how an answer is made are here with each.
+VARIANTS = (*FAMILIES, "blip2/t5", "instructblip/t5")
 CHATS = [
     [Turn(role="user", text="what is seen?"), Turn(role="assistant", text="drusen")],
     [Turn(role="user", text="eye"), Turn(role="assistant", text="normal eye")],
@@ -21,7 +23,7 @@ ASKED = [chat[:1] for chat in CHATS]
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=VARIANTS)
 def family(request):
     return request.param
 
@@ -29,7 +31,12 @@ def family(request):
 @pytest.fixture
 def made(family):
     torch.manual_seed(0)
-    return models.create(f"{family}.test").eval()
+    return smallest(family).eval()
+
+
+def smallest(family, **options):
+    name, _, language = family.partition("/")
+    return models.create(f"{name}.test", **({"language": language} if language else {}), **options)
 
 
 def shown(family, rows=slice(None)):
@@ -57,7 +64,7 @@ def test_three_steps_words_a_folder_and_the_same_words(made, family, tmp_path):
     assert values[2] < values[1] < values[0]
     said = made.generate(images, ASKED, max_tokens=6)
     made.save(tmp_path)
-    again = models.create(f"{family}.test", weights=tmp_path)
+    again = smallest(family, weights=tmp_path)
     assert isinstance(made, Generator)
     assert again.generate(images, ASKED, max_tokens=6) == said
     with torch.no_grad():
@@ -141,8 +148,8 @@ def test_words_of_a_turn_are_data(made, family):
 
 def test_half_precision_answers_too(family, tmp_path):
     torch.manual_seed(0)
-    models.create(f"{family}.test").save(tmp_path)
-    model = models.create(f"{family}.test", weights=tmp_path, dtype="bfloat16")
+    smallest(family).save(tmp_path)
+    model = smallest(family, weights=tmp_path, dtype="bfloat16")
     # Some libraries keep a few weights exact.
     assert torch.bfloat16 in {p.dtype for p in model.body.parameters()}
     assert len(model.generate(shown(family), ASKED, max_tokens=3)) == 2
@@ -183,8 +190,8 @@ def test_low_rank_adapters_stay_on_the_language_part(made):
 
 def test_a_folder_of_half_precision_loads_in_the_precision_that_is_asked(family, tmp_path):
     torch.manual_seed(0)
-    models.create(f"{family}.test").save(tmp_path / "whole")
-    models.create(f"{family}.test", weights=tmp_path / "whole", dtype="bfloat16").save(tmp_path / "half")
+    smallest(family).save(tmp_path / "whole")
+    smallest(family, weights=tmp_path / "whole", dtype="bfloat16").save(tmp_path / "half")
     # The library would take the precision of the file.
-    again = models.create(f"{family}.test", weights=tmp_path / "half", dtype="float32")
+    again = smallest(family, weights=tmp_path / "half", dtype="float32")
     assert {p.dtype for p in again.parameters()} == {torch.float32}

@@ -8,6 +8,7 @@ import torch
 from fundusion.core.errors import ExhaustedResource, IncompatibleWeights, InvalidInput, UnknownName
 from fundusion.core.interfaces import Turn
 from fundusion.core.registry import models
+from fundusion.layers.int8 import is_int8
 from fundusion.layers.lora import LANGUAGE_TARGETS, add_lora, save_lora
 from fundusion.narrative import generators
 from fundusion.narrative.generators import choose, is_generator, memory_words, open_generator
@@ -71,6 +72,21 @@ def test_what_is_meant(folder, tmp_path):
 def test_folders_of_families_on_a_llama_are_known_by_what_lies_beside(family, tmp_path):
     models.create(f"{family}.test").save(tmp_path)
     assert choose(str(tmp_path)).name == f"{family}.llama"
+
+
+@pytest.mark.parametrize("family", ["blip2", "instructblip"])
+def test_a_language_model_with_an_encoder_is_known_by_the_settings(family, tmp_path):
+    models.create(f"{family}.test", language="t5").save(tmp_path)
+    found = choose(str(tmp_path))
+    assert found.name == f"{family}.flan_t5_xl"
+    turns = [Turn(role="user", text="what is seen?")]
+    worder = open_generator(found, precision="int8")
+    images = torch.zeros(1, 3, 64, 64)
+    said, _ = worder.write([turns], {"cfp": images}, words=4)
+    assert isinstance(said, str)
+    # The library asks the last layer of a perceptron for its weight at every token: it stays as it is.
+    assert type(worder.model.body.language_model.decoder.block[0].layer[2].DenseReluDense.wo) is torch.nn.Linear
+    assert is_int8(worder.model.body)
 
 
 def test_a_repository_nobody_wrote_a_card_for_is_known_by_its_settings(folder, monkeypatch):

@@ -319,7 +319,17 @@ class ChatModel(nn.Module):
         watch: Callable[[list[str]], None] | None,
     ) -> list[str]:
         """Return the answers of prompts that are padded on the left."""
-        length = words.ids.shape[1]
+        return self._made(self._feed.prompt(pictures, words), words.ids.shape[1], settings, stop, watch)
+
+    def _made(
+        self,
+        given: Mapping[str, Any],
+        length: int,
+        settings: Any,
+        stop: Sequence[str],
+        watch: Callable[[list[str]], None] | None,
+    ) -> list[str]:
+        """Return what is generated after the first `length` ids of the library's answer."""
 
         def ended(ids: Tensor, scores: Any, **_: Any) -> Tensor:
             said = [self._said(row, stop) for row in ids[:, length:]]
@@ -329,7 +339,7 @@ class ChatModel(nn.Module):
 
         rules = {"stopping_criteria": [ended]} if stop or watch is not None else {}
         told = self._feed.rules(settings) if hasattr(self._feed, "rules") else {"generation_config": settings}
-        made = self.body.generate(**self._feed.prompt(pictures, words), **told, **rules)
+        made = self.body.generate(**given, **told, **rules)
         return [self._said(row, stop)[0].strip() for row in made[:, length:]]
 
     def _said(self, ids: Tensor, stop: Sequence[str]) -> tuple[str, bool]:

@@ -20,8 +20,9 @@ from ..core.errors import InvalidInput
 STEPS = 127
 #: Bytes of a weight, its share of the scale left out.
 BYTES = 1
-#: Layers that stay exact: the last one decides between words, and costs little beside the others.
-EXACT = ("lm_head",)
+#: Layers that stay exact: the last one decides between words, and costs little beside the others; the last of T5's perceptrons has
+#: the largest values, and the library asks it for its weight at every token.
+EXACT = ("lm_head", "wo")
 
 
 class Int8Linear(nn.Module):

@@ -17,6 +17,11 @@ TINY_LLAMA = {
     "model_type": "llama", "num_key_value_heads": 1, "max_position_embeddings": 2048, "pad_token_id": 0,
     "bos_token_id": 2, "eos_token_id": 3, "initializer_range": 0.02, **TINY,
 }  # fmt: skip
+#: Settings of the smallest T5.
+TINY_T5 = {
+    "model_type": "t5", "d_model": 16, "d_ff": 32, "d_kv": 8, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0,
+    "feed_forward_proj": "gated-gelu", "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0,
+}  # fmt: skip
 
 
 def letter_chat_tokenizer() -> Any:

@@ -21,7 +21,7 @@ DEFAULT_TARGETS = r".*\.(qkv|proj|fc1|fc2|query|key|value|dense|[qkv]_proj|conv1
 #: Layers of the language part of a generator. Asked for "all linear layers", peft would adapt the image tower too.
 LANGUAGE_TARGETS = (
     r".*\.(language_model|text_decoder|body\.model\.layers)\..*\."
-    r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|query|key|value|dense)"
+    r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|query|key|value|dense|[qkvo]|wi_0|wi_1|wo)"
 )
 #: Values of each adapted layer that are compared to tell one base from another.
 _SAMPLE = 256

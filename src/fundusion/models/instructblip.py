@@ -1,23 +1,25 @@
 """InstructBLIP: BLIP-2 whose queries read the instruction too, so that they look for what is asked.
 
-Source: Dai et al. 2023, arXiv:2305.06500; library transformers. Language models with an encoder (Flan-T5) are not read.
+Source: Dai et al. 2023, arXiv:2305.06500; library transformers. Flan-T5 reads prompt and picture in its encoder and learns
+the last answer alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ..core.errors import IncompatibleWeights, require
+from ..core.errors import InvalidInput, require
 from ..core.interfaces import Turn
 from ..core.registry import Card, ImageInput, models
-from ..layers.chat import PLAIN, as_data
+from ..layers.chat import as_data
+from ..layers.encoder_decoder import plain_chat
 from ..layers.generator import ChatModel
 from ..layers.hub_folder import open_folder
-from ..layers.letter_chat import TINY, TINY_LLAMA, letter_chat_tokenizer
+from ..layers.letter_chat import TINY, TINY_LLAMA, TINY_T5, letter_chat_tokenizer
 from ..layers.query_feed import PlacedPictures
 from ..layers.text_tower import read_tokenizer, tokens_of, write_words
 
@@ -57,24 +59,18 @@ class InstructedPictures(PlacedPictures):
 
 def _model(body: Any, tokenizer: Any, asked: Any) -> ChatModel:
     config = body.config
-    if config.text_config.is_encoder_decoder:
-        raise IncompatibleWeights(
-            "this InstructBLIP has a language model with an encoder.",
-            hint="Use one with Vicuna: Salesforce/instructblip-vicuna-7b.",
-        )
     places = (tokenizer.convert_ids_to_tokens(int(config.image_token_index)), int(config.num_query_tokens))
     feed = InstructedPictures(asked, config.qformer_config, places, int(config.vision_config.image_size))
-    limit = int(config.text_config.max_position_embeddings)
-    return ChatModel(body, tokenizer, style=PLAIN, feed=feed, start=tokenizer.bos_token_id, limit=limit)
+    return plain_chat(body, tokenizer, feed)
 
 
-def _card(title: str, size: int, repository: str = "", parameters: float = 0.0) -> Card:
+def _card(title: str, size: int, repository: str = "", parameters: float = 0.0, terms: str = "MIT") -> Card:
     return Card(
         title=title,
         roles=frozenset({"generate"}),
         input=ImageInput(size=size, mean=_MEAN, std=_STD, crop="none", fit="stretch", resample="bicubic"),
         paper="arXiv:2305.06500",
-        weight_license="non-commercial, that of LLaMA" if repository else None,
+        weight_license=terms if repository else None,
         weights=f"hub:{repository}" if repository else None,
         training_data=("129 million pairs of the web; 13 sets of instructions",) if repository else (),
         facts={"parameters_m": parameters} if parameters else {},
@@ -82,7 +78,12 @@ def _card(title: str, size: int, repository: str = "", parameters: float = 0.0) 
     )
 
 
-_VICUNA = _card("InstructBLIP with Vicuna-7B", 224, "Salesforce/instructblip-vicuna-7b", 7913.0)
+_VICUNA = _card(
+    "InstructBLIP with Vicuna-7B", 224, "Salesforce/instructblip-vicuna-7b", 7913.0, "non-commercial, that of LLaMA"
+)
+_T5 = _card(
+    "InstructBLIP with Flan-T5-XL", 224, "Salesforce/instructblip-flan-t5-xl", 4023.0, "MIT; Flan-T5: Apache-2.0"
+)
 _TEST = _card("InstructBLIP, smallest", 64)
 
 
@@ -102,20 +103,33 @@ def vicuna_7b(
     return _open(weights, _VICUNA, dtype, query_tokenizer)
 
 
+@models.register("instructblip.flan_t5_xl", _T5)
+def flan_t5_xl(
+    *, weights: str | Path | None = None, dtype: str = "bfloat16", query_tokenizer: str | None = None
+) -> ChatModel:
+    """Return InstructBLIP with a language model that has an encoder; the tokenizer of the queries lies in its folder."""
+    return _open(weights, _T5, dtype, query_tokenizer)
+
+
 @models.register("instructblip.test", _TEST)
-def test(*, weights: str | Path | None = None, dtype: str = "float32") -> ChatModel:
-    """Return the smallest legal configuration, or what `save` wrote of one."""
+def test(
+    *, weights: str | Path | None = None, dtype: str = "float32", language: Literal["llama", "t5"] = "llama"
+) -> ChatModel:
+    """Return the smallest legal configuration with one of the language models, or what `save` wrote of one."""
     if weights is not None:
         return _open(weights, _TEST, dtype, None)
     transformers = require("transformers", extra="text")
     words = letter_chat_tokenizer()
+    known = {"llama": TINY_LLAMA, "t5": TINY_T5}
+    if language not in known:
+        raise InvalidInput(f"language {language!r} is not one of {', '.join(known)}.")
     # Published defaults of the range of fresh weights are 1e-10 in the image encoder.
     config = transformers.InstructBlipConfig(
         vision_config={"image_size": 64, "patch_size": 16, "initializer_range": 0.02, **TINY},
         qformer_config={"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 64,
                         "initializer_range": 0.02, "pad_token_id": 0, "hidden_dropout_prob": 0.0,
                         "attention_probs_dropout_prob": 0.0, **TINY},
-        text_config={**TINY_LLAMA, "vocab_size": len(words)}, num_query_tokens=4,
+        text_config={**known[language], "vocab_size": len(words)}, num_query_tokens=4,
         image_token_index=words.convert_tokens_to_ids("<image>"), initializer_range=0.02,
     )  # fmt: skip
     body = getattr(transformers, _CLASS)(config).eval()

@@ -42,6 +42,8 @@ _KINDS = {
     "blip": "blip.captioning_base", "blip-2": "blip2.opt_2_7b", "instructblip": "instructblip.vicuna_7b",
     "llava": "llava.v1_5_7b", "qwen2_5_vl": "qwen2_5_vl.7b",
 }  # fmt: skip
+#: Where the language model has an encoder.
+_WITH_ENCODER = {"blip-2": "blip2.flan_t5_xl", "instructblip": "instructblip.flan_t5_xl"}
 #: Families that go on writing from a picture and were never taught to read a list of findings.
 _CAPTIONERS = frozenset({"blip"})
 #: Written by training beside the weights.
@@ -160,7 +162,9 @@ def _of_folder(folder: Path, adapter: Path | None) -> Chosen:
             code="model.kind",
             hint="A plain LLaMA is named by what is built on it: --model eyefm_copilot.llama --weights FOLDER.",
         )
-    return Chosen(name=_KINDS[kind], weights=str(folder), title=folder.name, adapter=adapter)
+    language = str((settings.get("text_config") or {}).get("model_type"))
+    name = _WITH_ENCODER.get(kind, _KINDS[kind]) if language == "t5" else _KINDS[kind]
+    return Chosen(name=name, weights=str(folder), title=folder.name, adapter=adapter)
 
 
 def _adapter_file(path: Path) -> Path:
