@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from fundusion.core.errors import UnknownName
 from fundusion.core.study import Image
@@ -117,9 +118,8 @@ def test_what_a_segmenter_is_often_wrong_about_is_measured_only_when_asked(
     from fundusion import measuring
 
     name = color_segmenter(512)
-    loaded = measuring._loaded(name, "cpu")
-    marked = replace(loaded, facts={**loaded.facts, "unproven": {"EX": "seen", "cup": "seen"}})
-    monkeypatch.setattr(measuring, "_loaded", lambda *_: marked)
+    facts = {**measuring._facts(name), "unproven": {"EX": "seen", "cup": "seen"}}
+    monkeypatch.setattr(measuring, "_facts", lambda _: facts)
     pixels = drawn_photograph()
     held, asked = (
         m.measure(squares(pixels, m.sides), laterality="OD")
@@ -133,6 +133,41 @@ def test_what_a_segmenter_is_often_wrong_about_is_measured_only_when_asked(
     assert rows["disc_tilt", "disc"].value is not None
     assert by_name(asked)["EX_count", "field"].value == 2
     assert by_name(asked)["vcdr", "disc"].value is not None
+
+
+def test_a_segmenter_that_is_often_wrong_in_all_it_finds_is_not_run(color_segmenter, drawn_photograph, monkeypatch):
+    from fundusion import measuring
+
+    name = color_segmenter(512)
+    facts = {**measuring._facts(name), "unproven": dict.fromkeys(measuring._facts(name)["classes"], "seen")}
+    monkeypatch.setattr(measuring, "_facts", lambda _: facts)
+    held, asked = Measurer(names=(name,)), Measurer(names=(name,), unproven=True)
+    assert (held.used, asked.used) == ((), (name,))
+    assert held.sides
+    assert held.config["segmenters"] == {}
+    monkeypatch.setattr(measuring, "_loaded", lambda *_: pytest.fail("loaded"))
+    rows = by_name(held.measure(squares(drawn_photograph(), held.sides), laterality="OD"))
+    assert {rows[k].failure for k in (("vcdr", "disc"), ("EX_count", "field"))} == {"segmenter.unproven"}
+
+
+def test_a_segmenter_of_one_structure_alone_is_preferred(color_segmenter, drawn_photograph, monkeypatch):
+    from fundusion import measuring
+
+    both, alone = color_segmenter(512), "alone"
+    loaded, facts = measuring._loaded(both, "cpu"), measuring._facts(both)
+
+    class Nothing(torch.nn.Linear):
+        def segment(self, images):
+            return torch.full((len(images), 1, *images.shape[2:]), -9.0)
+
+    own = replace(loaded, name=alone, model=Nothing(1, 1), classes=("EX",), thresholds={"EX": 0.5})
+    monkeypatch.setattr(measuring, "_loaded", lambda name, _: own if name == alone else loaded)
+    monkeypatch.setattr(measuring, "_facts", lambda name: {**facts, "classes": ["EX"]} if name == alone else facts)
+    monkeypatch.setattr(measuring, "_title", lambda name: "a folder")
+    for names, count in (((both,), 2), ((both, alone), 0), ((alone, both), 0)):
+        measurer = Measurer(names=names)
+        rows = by_name(measurer.measure(squares(drawn_photograph(), measurer.sides), laterality="OD"))
+        assert rows["EX_count", "field"].value == count, names
 
 
 def test_shipped_segmenters_are_those_of_photographs(monkeypatch):

@@ -103,7 +103,16 @@ class Measurer:
     @property
     def sides(self) -> tuple[int, ...]:
         """Sides of the squares the segmenters want."""
-        return tuple(sorted({int(_facts(n)["field_px"]) for n in self.names}))
+        return tuple(sorted({int(_facts(n)["field_px"]) for n in self.used} or {FRAME_PX}))
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Segmenters of which any structure is looked for; one that is often wrong in all it finds costs no time."""
+        return tuple(n for n in self.names if set(_facts(n)["classes"]) - set(self._held_back(n)))
+
+    def _held_back(self, name: str) -> tuple[str, ...]:
+        """Return the structures of a segmenter that are not measured, because it is often wrong there."""
+        return () if self.unproven else tuple(_facts(name).get("unproven", ()))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -118,14 +127,14 @@ class Measurer:
             "lesions": {"rim": _RIM, "least_px": _LEAST_PX, "not_in_disc": list(_BRIGHT)},
             "segmenters": {
                 _title(n): {"sha256": f["sha256"], "thresholds": f["thresholds"], "terms": f.get("terms", "")}
-                for n, f in ((n, _facts(n)) for n in self.names)
+                for n, f in ((n, _facts(n)) for n in self.used)
             },
         }
 
     @property
     def measured_with(self) -> str:
         """What made the numbers, short: only numbers that were made alike may be compared."""
-        digests = (f"{_title(n)}:{_facts(n)['sha256'][:8]}" for n in self.names)
+        digests = (f"{_title(n)}:{_facts(n)['sha256'][:8]}" for n in self.used)
         return f"{'|'.join(digests)}|frame:{FRAME_PX}|flips:{self.flips}"
 
     def measure(self, squares: Squares, *, laterality: str | None = None) -> MeasuredPhotograph:
@@ -141,21 +150,24 @@ class Measurer:
         # Structure to why it is not looked for.
         absent: dict[str, str] = {}
         kinds: tuple[Floats, Floats] | None = None
-        for segmenter in (_loaded(n, self.device) for n in self.names):
+        for key in self.names:
+            held_back = self._held_back(key)
+            absent |= {_MEASURED_AS.get(c, c): "segmenter.unproven" for c in held_back}
+            if key not in self.used:
+                continue
+            segmenter = _loaded(key, self.device)
             if squares.side_px < LEAST_SHARE * segmenter.field_px:
-                names = [_MEASURED_AS.get(c, c) for c in segmenter.classes]
+                names = [_MEASURED_AS.get(c, c) for c in segmenter.classes if c not in held_back]
                 absent |= {n: "image.too_small" for n in names if n not in masks}
                 continue
             found = self._in_frame(segmenter, squares)
             made = masks_of(segmenter, found)
             if {"artery", "vein"} <= set(found):
                 kinds = found["artery"], found["vein"]
-            held_back = () if self.unproven else segmenter.facts.get("unproven", {})
-            absent |= {_MEASURED_AS.get(c, c): "segmenter.unproven" for c in held_back}
             for c in (c for c in segmenter.classes if c not in held_back):
                 name = _MEASURED_AS.get(c, c)
-                # A segmenter of vessels alone sees more of them than one that has to tell them apart.
-                if name not in masks or segmenter.name == "vessels":
+                # A segmenter of one structure alone sees more of it than one that has to tell several apart.
+                if name not in masks or len(segmenter.classes) == 1:
                     masks[name], probabilities[name] = made[c], _centred(found[c], segmenter.thresholds[c])
         if kinds is not None and "vessels" in masks:
             _tell_apart(masks, probabilities, *kinds)

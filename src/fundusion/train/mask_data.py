@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,9 @@ class MaskData:
     groups: tuple[str, ...]
     rejected: tuple[tuple[str, str, str], ...]
     digest: str
+    _places: dict[tuple[int, int], npt.NDArray[np.int32] | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -86,6 +89,15 @@ class MaskData:
         """Return pixels `(S, S, 3)`, shares `(K, S, S)` and which are known."""
         stored = self.masks[i]
         return self.pixels[i], np.minimum(stored, 254).astype(np.float32) / 254, stored != UNKNOWN
+
+    def places(self, row: int, structure: int) -> npt.NDArray[np.int32] | None:
+        """Return where in a picture a structure is, as numbers of pixels by row; None where all of it is unknown. Looked for once."""
+        key = (int(row), structure)
+        if key not in self._places:
+            mask = self.masks[row, structure]
+            there = np.flatnonzero((mask >= 127) & (mask != UNKNOWN)).astype(np.int32)
+            self._places[key] = None if not len(there) and bool((mask == UNKNOWN).all()) else there
+        return self._places[key]
 
     def held_out(self, fraction: float, *, seed: int) -> npt.NDArray[np.bool_]:
         """Return which pictures are never trained on: the same share of the patients of every set, whatever else is there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -43,24 +44,29 @@ def cut_patches(
     images = np.empty((count, 3, size, size), np.float32)
     target = np.empty((count, structures, size, size), np.float32)
     known = np.empty((count, structures, size, size), np.bool_)
+    side, flags = data.masks.shape[2], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for i, row in enumerate(rows):
-        affine = _affine(data.masks[row], size, generator=generator, centred=centred, zoom=zoom, turn=turn)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(data.pixels[row], affine, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        places = [data.places(row, k) for k in range(structures)]
+        affine = _affine(places, side, size, generator=generator, centred=centred, zoom=zoom, turn=turn)
+        # The whole picture is some thirty times what a patch sees.
+        inside, affine = _window(affine, size, side)
+        warped = cv2.warpAffine(data.pixels[row][inside], affine, (size, size), flags=flags)
         if detail < 1 and generator.random() < 0.5:
             warped = _coarser(warped, generator.uniform(detail, 1))
         images[i] = warped.transpose(2, 0, 1).astype(np.float32) / 255
         for k in range(structures):
-            mask = data.masks[row, k]
-            unknown = mask == UNKNOWN
-            if unknown.all():
+            if places[k] is None:
                 target[i, k], known[i, k] = 0, False
                 continue
+            mask = data.masks[row, k][inside]
+            unknown = mask == UNKNOWN
             target[i, k] = (
                 cv2.warpAffine(np.where(unknown, 0, mask), affine, (size, size), flags=flags).astype(np.float32) / 254
             )
-            hidden = cv2.warpAffine(unknown.astype(np.uint8) * 255, affine, (size, size), flags=flags)
-            known[i, k] = hidden == 0
+            known[i, k] = True
+            if unknown.any():
+                hidden = cv2.warpAffine(unknown.astype(np.uint8) * 255, affine, (size, size), flags=flags)
+                known[i, k] = hidden == 0
     return images, target, known
 
 
@@ -72,11 +78,29 @@ def _coarser(pixels: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.uint
     return np.asarray(cv2.resize(fewer, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
+def _window(
+    affine: npt.NDArray[np.float64], size: int, side: int
+) -> tuple[tuple[slice, slice], npt.NDArray[np.float64]]:
+    """Return the part of the picture that a patch sees, one pixel more on each side, and the map into that part."""
+    corners = affine @ np.array([[0, size - 1, 0, size - 1], [0, 0, size - 1, size - 1], [1, 1, 1, 1]])
+    low = np.clip(np.floor(corners.min(1)).astype(int) - 1, 0, side - 2)
+    high = np.clip(np.ceil(corners.max(1)).astype(int) + 2, low + 2, side)
+    moved = affine.copy()
+    moved[:, 2] -= low
+    return (slice(low[1], high[1]), slice(low[0], high[0])), moved
+
+
 def _affine(
-    masks: npt.NDArray[np.uint8], size: int, *, generator: np.random.Generator, centred: float, zoom: float, turn: float
+    places: Sequence[npt.NDArray[np.int32] | None],
+    side: int,
+    size: int,
+    *,
+    generator: np.random.Generator,
+    centred: float,
+    zoom: float,
+    turn: float,
 ) -> npt.NDArray[np.float64]:
     """Return the map from (x, y) of the patch to (x, y) of the picture."""
-    side = masks.shape[1]
     scale = math.exp(generator.uniform(-1, 1) * math.log(zoom))
     angle = math.radians(generator.uniform(-turn, turn))
     mirror = -1.0 if turn > 0 and generator.random() < 0.5 else 1.0
@@ -85,7 +109,7 @@ def _affine(
     slack = max(side / 2 - half * 0.8, 0.05 * side)
     middle = (side - 1) / 2 + generator.uniform(-slack, slack, 2)
     if generator.random() < centred:
-        middle = _near_a_structure(masks, middle, generator) + generator.uniform(-half / 2, half / 2, 2)
+        middle = _near_a_structure(places, side, middle, generator) + generator.uniform(-half / 2, half / 2, 2)
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
     linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
     shift = middle - linear @ np.full(2, (size - 1) / 2)
@@ -93,13 +117,15 @@ def _affine(
 
 
 def _near_a_structure(
-    masks: npt.NDArray[np.uint8], otherwise: npt.NDArray[np.float64], generator: np.random.Generator
+    places: Sequence[npt.NDArray[np.int32] | None],
+    side: int,
+    otherwise: npt.NDArray[np.float64],
+    generator: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
     """Return (x, y) of a pixel of a structure, each structure that is there as likely as the others."""
-    there = [k for k in range(len(masks)) if ((masks[k] >= 127) & (masks[k] != UNKNOWN)).any()]
+    there = [p for p in places if p is not None and len(p)]
     if not there:
         return otherwise
-    mask = masks[there[generator.integers(len(there))]]
-    places = np.flatnonzero((mask >= 127) & (mask != UNKNOWN))
-    row, column = divmod(int(places[generator.integers(len(places))]), mask.shape[1])
+    found = there[generator.integers(len(there))]
+    row, column = divmod(int(found[generator.integers(len(found))]), side)
     return np.array([column, row], np.float64)
