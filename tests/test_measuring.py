@@ -160,7 +160,7 @@ def test_a_segmenter_of_one_structure_alone_is_preferred(color_segmenter, drawn_
         def segment(self, images):
             return torch.full((len(images), 1, *images.shape[2:]), -9.0)
 
-    own = replace(loaded, name=alone, model=Nothing(1, 1), classes=("EX",), thresholds={"EX": 0.5})
+    own = replace(loaded, name=alone, model=Nothing(1, 1), classes=("EX",), thresholds={"EX": 0.5}, inside={})
     monkeypatch.setattr(measuring, "_loaded", lambda name, _: own if name == alone else loaded)
     monkeypatch.setattr(measuring, "_facts", lambda name: {**facts, "classes": ["EX"]} if name == alone else facts)
     monkeypatch.setattr(measuring, "_title", lambda name: "a folder")
