@@ -1,11 +1,12 @@
 """What the shipped segmenters say about healthy eyes: lesions that are not there, and cups that are too wide.
 
     python benchmarks/reproduce/healthy_eyes.py --out benchmarks/results/healthy_eyes.json
-    python benchmarks/reproduce/healthy_eyes.py --threshold --model lesions=runs/lesions
+    python benchmarks/reproduce/healthy_eyes.py --threshold --lesions runs/lesions
 
-Lesions: share of eyes with any mark, before `analyze` takes specks and the rim away, among eyes of IDRiD without retinopathy that were not trained on, healthy and diabetic eyes of HRF
-(another camera, never trained on), and the held-out pictures of IDRiD that have the lesion. `--threshold` prints, from the other half of those
-healthy eyes of IDRiD, the least thresholds that mark at most one in ten of them. Cups: quartiles of the vertical cup-to-disc ratio in healthy
+Lesions are counted as `measure` counts them, without specks, the rim of the field and bright marks on the disc: eyes with any mark and quartiles of the number of
+marks, among eyes of IDRiD without retinopathy that were not trained on, healthy and diabetic eyes of HRF (another camera, never trained on), and the held-out
+pictures of IDRiD that have the lesion. `AUROC` tells how well the number of marks tells diabetic from healthy eyes of HRF. `--threshold` prints, from the other
+half of those healthy eyes of IDRiD, the least thresholds that mark at most one in ten of them. Cups: quartiles of the vertical cup-to-disc ratio in healthy
 eyes of HRF and ODIR; those of ODIR are among the patients the shipped screening network saw, the segmenters saw none of them.
 """
 
@@ -17,6 +18,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from segmentation import height, held_out
@@ -25,14 +27,18 @@ from fundusion.core.durable import write_json
 from fundusion.core.registry import datasets
 from fundusion.core.study import StudyRecord
 from fundusion.datasets._splits import position_of
+from fundusion.measuring import clean_lesions
 from fundusion.readers import read_study
-from fundusion.readers.mask import read_mask
-from fundusion.segmenting import Segmenter, load_segmenter, segment_image
+from fundusion.segmenting import Segmenter, largest_region, load_segmenter, segment_image, square_probabilities
+from fundusion.shipped import segmenter_facts, shipped_segmenters
 from fundusion.train.mask_data import records_of
 from fundusion.train.segmentation import read_recipe
+from fundusion.transforms.field_of_view import find_field_of_view
+from fundusion.transforms.squares import cut_squares
 
-#: Greatest share of healthy eyes that may be marked when thresholds are chosen, and the least threshold.
-ALARMS, LEAST = 0.1, 0.5
+#: Greatest share of healthy eyes that may be marked when thresholds are chosen, and the thresholds that are tried.
+ALARMS, GRID = 0.1, (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
+LESIONS = ("MA", "HE", "EX", "SE")
 
 
 def healthy_halves(data: Path, recipe: Path) -> tuple[list[StudyRecord], list[StudyRecord]]:
@@ -43,29 +49,53 @@ def healthy_halves(data: Path, recipe: Path) -> tuple[list[StudyRecord], list[St
     return kept[::2], kept[1::2]
 
 
-def greatest(segmenter: Segmenter, records: list[StudyRecord]) -> dict[str, list[float]]:
-    """Return the greatest probability of each lesion in each eye, as the threshold sees it."""
-    found: dict[str, list[float]] = {c: [] for c in segmenter.classes}
-    for record in records:
-        masks = segment_image(segmenter, read_study(record).images["cfp"][0], calibrated=False)
-        for name in segmenter.classes:
-            found[name].append(float(masks.probabilities[name].max()))
-    return found
+def marks(segmenters: list[Segmenter], record: StudyRecord, grid: tuple[float, ...]) -> dict[str, list[int]]:
+    """Return the number of marks of each lesion in an eye at thresholds; an empty grid takes the segmenters' own."""
+    image = read_study(record).images["cfp"][0]
+    sides = sorted({s.field_px for s in segmenters})
+    squares = cut_squares(image, find_field_of_view(image.pixels), sides, name="cfp.0")
+    found: dict[str, tuple[np.ndarray, float]] = {}
+    for segmenter in segmenters:
+        for name, value in zip(
+            segmenter.classes, square_probabilities(segmenter, squares.pixels[segmenter.field_px], flips=1), strict=True
+        ):
+            # As in `measure`, a segmenter of one lesion alone is preferred.
+            if name not in found or len(segmenter.classes) == 1:
+                seen = cv2.resize(value, squares.field.shape, interpolation=cv2.INTER_LINEAR)
+                found[name] = np.where(squares.field, seen, np.float32(0)), segmenter.thresholds[name]
+    disc = largest_region(found["disc"][0] >= found["disc"][1])
+    counts: dict[str, list[int]] = {}
+    for name, (value, own) in found.items():
+        if name in LESIONS:
+            counts[name] = []
+            for threshold in grid or (own,):
+                masks = {"disc": disc, name: value >= threshold}
+                clean_lesions(masks, {"disc": value, name: value}, squares.field)
+                counts[name].append(cv2.connectedComponents(masks[name].astype(np.uint8), connectivity=8)[0] - 1)
+    return counts
 
 
-def thresholds(segmenter: Segmenter, records: list[StudyRecord]) -> dict[str, float]:
-    """Return the least threshold of each lesion, in steps of 0.01, that marks at most one in ten of healthy eyes."""
+def counted(
+    segmenters: list[Segmenter], records: list[StudyRecord], grid: tuple[float, ...] = ()
+) -> dict[str, np.ndarray]:
+    """Return numbers of marks `(eyes, thresholds)` of each lesion."""
+    rows = [marks(segmenters, r, grid) for r in records]
+    return {name: np.array([r[name] for r in rows]) for name in rows[0]}
+
+
+def thresholds(segmenters: list[Segmenter], records: list[StudyRecord]) -> dict[str, float]:
+    """Return the least threshold of each lesion that marks at most one in ten of healthy eyes, and print how many each marks."""
     chosen = {}
-    for name, values in greatest(segmenter, records).items():
-        grid = np.round(np.arange(LEAST, 1.0, 0.01), 2)
-        marked = (np.asarray(values)[:, None] >= grid).mean(0)
-        fitting = grid[marked <= ALARMS]
-        chosen[name] = float(fitting[0]) if len(fitting) else float("nan")
+    for name, counts in counted(segmenters, records, GRID).items():
+        marked = (counts > 0).mean(0)
+        print(name, {t: round(float(m), 3) for t, m in zip(GRID, marked, strict=True)}, flush=True)
+        fitting = [t for t, m in zip(GRID, marked, strict=True) if m <= ALARMS]
+        chosen[name] = fitting[0] if fitting else float("nan")
     return chosen
 
 
-def lesions(segmenter: Segmenter, data: Path, recipe: Path) -> dict[str, Any]:
-    """Return how many eyes of each kind have a mark of each lesion, and how much of the lesions' area is marked."""
+def lesions(segmenters: list[Segmenter], data: Path, recipe: Path) -> dict[str, Any]:
+    """Return how many eyes of each kind have a mark of each lesion, and how many marks."""
     hrf = list(datasets.create("hrf", root=data / "hrf"))
     kinds = {
         "idrid, no retinopathy": healthy_halves(data, recipe)[1],
@@ -73,22 +103,19 @@ def lesions(segmenter: Segmenter, data: Path, recipe: Path) -> dict[str, Any]:
         "hrf, diabetic retinopathy": [r for r in hrf if r.study_id.endswith("_dr")],
     }
     rows: dict[str, Any] = {}
-    for kind, records in kinds.items():
-        found = greatest(segmenter, records)
-        rows[kind] = {c: [sum(v >= segmenter.thresholds[c] for v in found[c]), len(records)] for c in segmenter.classes}
+    seen = {kind: counted(segmenters, records) for kind, records in kinds.items()}
+    own = held_out("idrid.segmentation", data)
+    every = counted(segmenters, own)
+    seen["idrid, held out, with the lesion"] = {c: values[[c in r.masks for r in own]] for c, values in every.items()}
+    for kind, found in seen.items():
+        rows[kind] = {
+            c: {"eyes": len(v), "marked": int((v > 0).sum()), "marks": np.quantile(v, [0.25, 0.5, 0.75]).tolist()}
+            for c, v in found.items()
+        }
         print(kind, rows[kind], flush=True)
-    with_lesion: dict[str, list[float]] = {c: [] for c in segmenter.classes}
-    for record in held_out("idrid.segmentation", data):
-        masks = segment_image(segmenter, read_study(record).images["cfp"][0])
-        for name in segmenter.classes:
-            truth = np.zeros_like(masks.masks[name])
-            for file in record.masks.get(name, ()):
-                truth |= read_mask(file) > 0
-            if truth.any():
-                with_lesion[name].append(float(masks.masks[name][truth].mean()))
-    rows["idrid, held out, with the lesion"] = {c: [sum(s > 0 for s in v), len(v)] for c, v in with_lesion.items()}
-    rows["share of a lesion's area that is marked, mean"] = {
-        c: round(float(np.mean(v)), 3) for c, v in with_lesion.items()
+    healthy, ill = seen["hrf, healthy"], seen["hrf, diabetic retinopathy"]
+    rows["AUROC of the number of marks, hrf"] = {
+        c: round(float((np.sign(ill[c] - healthy[c].T) / 2 + 0.5).mean()), 3) for c in healthy
     }
     return rows
 
@@ -121,25 +148,25 @@ def main() -> None:
         "--recipe", type=Path, default=Path("recipes/lesions.toml"), help="It says which eyes were trained on."
     )
     parser.add_argument(
-        "--model", action="append", default=[], help="KIND=FOLDER instead of the shipped one; only that kind."
+        "--lesions", nargs="+", default=[], help="Segmenters of lesions instead of the shipped ones; only lesions."
     )
+    parser.add_argument("--disc-cup", help="Segmenter of disc and cup instead of the shipped one; only cups.")
     parser.add_argument("--threshold", action="store_true", help="Only print the thresholds of lesions.")
     parser.add_argument("--odir", type=int, default=60, help="Healthy eyes of ODIR.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/healthy_eyes.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    given = dict(m.split("=", 1) for m in options.model)
+    names = options.lesions or [n for n in shipped_segmenters() if set(segmenter_facts(n)["classes"]) & set(LESIONS)]
     if options.threshold:
-        chosen = thresholds(
-            load_segmenter(given.get("lesions", "lesions")), healthy_halves(options.data, options.recipe)[0]
-        )
-        print("thresholds", chosen)
+        found = [load_segmenter(n) for n in (*names, "disc_cup")]
+        print("thresholds", thresholds(found, healthy_halves(options.data, options.recipe)[0]))
         return
     results: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
-    if not given or "lesions" in given:
-        results["lesions"] = lesions(load_segmenter(given.get("lesions", "lesions")), options.data, options.recipe)
-    if not given or "disc_cup" in given:
-        results["cups"] = cups(load_segmenter(given.get("disc_cup", "disc_cup")), options.data, options.odir)
+    if not options.disc_cup:
+        found = [load_segmenter(n) for n in (*names, "disc_cup")]
+        results["lesions"] = lesions(found, options.data, options.recipe)
+    if not options.lesions:
+        results["cups"] = cups(load_segmenter(options.disc_cup or "disc_cup"), options.data, options.odir)
     print(json.dumps(results, indent=1))
     write_json(options.out, results)
 

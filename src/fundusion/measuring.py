@@ -172,7 +172,7 @@ class Measurer:
         if kinds is not None and "vessels" in masks:
             _tell_apart(masks, probabilities, *kinds)
         _keep_one_disc(probabilities)
-        _clean_lesions(masks, probabilities, squares.field)
+        clean_lesions(masks, probabilities, squares.field)
         measured = measure_eye(
             {**masks, "field": squares.field},
             EyeFacts(spacing_um=squares.um_per_px, laterality=laterality, estimate_scale=self.estimate_scale),
@@ -271,8 +271,14 @@ def _keep_one_disc(probabilities: dict[str, Floats]) -> None:
         probabilities["cup"] = np.where(cup, probabilities["cup"], np.float32(0))
 
 
-def _clean_lesions(masks: dict[str, Bools], probabilities: dict[str, Floats], visible: Bools) -> None:
-    """Take away what is no lesion: reflexes at the rim of the field, the bright disc itself, and specks of few pixels."""
+def clean_lesions(masks: dict[str, Bools], probabilities: dict[str, Floats], visible: Bools) -> None:
+    """Take away what is no lesion: reflexes at the rim of the field, the bright disc itself, and specks of few pixels.
+
+    Args:
+        masks: Structure to `(FRAME_PX, FRAME_PX)`; lesions are changed, the others only looked at.
+        probabilities: Of the same structures, 0.5 at the threshold; changed alike.
+        visible: The field of view.
+    """
     rim = round(_RIM * FRAME_PX)
     # The frame may cut the field: what lies beyond it is no field either.
     inner = cv2.erode(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +18,18 @@ from ..core.durable import write_bytes
 from ..core.errors import ExhaustedResource, IncompatibleWeights, InvalidInput, require
 from ..core.registry import Card, is_non_commercial
 from .checkpoints import weights_folder
+from .int8 import EXACT, Int8Linear
+from .int8_loading import rounding
 from .text_tower import has_tokenizer, read_tokenizer
 from .weights import MAX_HEADER_BYTES, digest
 
 #: Files of a hub repository that are fetched: settings, words, tensors; never code.
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+#: Linear layers of eight bits, everything else in bfloat16; rounded while they are read.
+INT8 = "int8"
+#: Names of matrices that are never rounded: tables of words and places, and `int8.EXACT`.
+_EXACT = re.compile(rf"embed|shared|position|bias|\.({'|'.join(EXACT)})\.")
 #: Loading needs the weights and some room to answer.
 _ROOM = 1.1
 
@@ -48,14 +55,14 @@ def open_folder(
         class_name: Of transformers, such as "LlavaForConditionalGeneration".
         source: A folder, "hub:owner/name", or "published" for what the card names; only the last two may download.
         card: Of the model: where its weights are, their licence, and in `facts["parameters_m"]` how many there are.
-        dtype: "float32" or "bfloat16"; that of the file does not matter.
+        dtype: "float32", "bfloat16", or "int8" for linear layers of eight bits; that of the file does not matter.
 
     Raises:
         InvalidInput: Nothing or no folder is given, or one with code (`model.code`).
         IncompatibleWeights: Another model, a tensor is missing or has another shape, or there are no safetensors.
         ExhaustedResource: Not enough memory for the weights; says how much is needed.
     """
-    wanted = dtype_of(dtype)
+    wanted, rounded = (torch.bfloat16, True) if dtype == INT8 else (dtype_of(dtype), False)
     if source is None:
         raise InvalidInput(
             f"{card.title} has to be given its weights; fresh ones of this size answer nothing.",
@@ -70,8 +77,8 @@ def open_folder(
             f"{folder.name!r} holds a {settings.get('model_type')!r}, needed is a {maker.config_class.model_type!r}.",
             hint="Check the name of the model.",
         )
-    check_memory(weight_bytes(folder, wanted), folder.name)
-    body = _load(maker, folder, wanted)
+    check_memory(weight_bytes(folder, wanted, rounded=rounded), folder.name)
+    body = _load(maker, folder, wanted, rounded=rounded)
     if not has_tokenizer(folder) and not (folder / "tokenizer.model").is_file():
         raise InvalidInput(
             f"no tokenizer in {folder.name!r}.", code="model.tokenizer", hint="It is part of the published folder."
@@ -168,8 +175,14 @@ def check_folder(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Return the bytes the tensors of a folder take in some precision, from the headers alone."""
+def weight_bytes(folder: Path, dtype: torch.dtype, *, rounded: bool = False) -> int:
+    """Return the bytes the tensors of a folder take in some precision, from the headers alone.
+
+    Args:
+        folder: With safetensors.
+        dtype: Of the tensors.
+        rounded: Matrices that are no tables of words or places take one byte a value.
+    """
     total = 0
     for file in shards(folder):
         with file.open("rb") as stream:
@@ -183,7 +196,8 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
                 count = 1
                 for side in entry["shape"]:
                     count *= side
-                total += count * dtype.itemsize
+                small = rounded and len(entry["shape"]) == 2 and not _EXACT.search(name)
+                total += count * (1 if small else dtype.itemsize)
     return total
 
 
@@ -193,15 +207,17 @@ def memory_needed(source: str | Path | None, card: Card, dtype: str = "float32")
     Args:
         source: As in `open_folder`.
         card: Of the model.
-        dtype: "float32" or "bfloat16".
+        dtype: "float32", "bfloat16" or "int8".
     """
-    wanted = dtype_of(dtype)
+    rounded = dtype == INT8
+    wanted = torch.bfloat16 if rounded else dtype_of(dtype)
     name = str(card.weights or "") if source is None or str(source) == "published" else str(source)
     folder = weights_folder() / name[4:].replace("/", "--", 1) if name.startswith("hub:") else Path(name)
     if name and folder.is_dir() and shards(folder) and all(f.is_file() for f in shards(folder)):
-        return weight_bytes(folder, wanted)
+        return weight_bytes(folder, wanted, rounded=rounded)
     known = card.facts.get("parameters_m") if name and name == card.weights else None
-    return None if known is None else int(float(known) * 1e6) * wanted.itemsize
+    # Before the files are here nothing tells how much of them are tables of words; in published models it is a tenth and less.
+    return None if known is None else int(float(known) * 1e6 * (1.1 if rounded else wanted.itemsize))
 
 
 def fetch_folder(name: str) -> Path:
@@ -224,7 +240,7 @@ def check_memory(needed: int, name: str) -> None:
         raise ExhaustedResource(
             f"the weights of {name!r} need {needed / 1e9:.1f} GB of memory and some room; {free / 1e9:.1f} GB are free.",
             code="memory.weights",
-            hint="Use dtype='bfloat16' (half of float32), a smaller model, or another machine.",
+            hint="Use dtype='bfloat16' (half of float32) or 'int8' (a quarter), a smaller model, or another machine.",
         )
 
 
@@ -238,16 +254,20 @@ def free_bytes() -> int | None:
     return int(found[0][1]) * 1024 if found else None
 
 
-def _load(maker: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
+def _load(maker: Any, folder: Path, dtype: torch.dtype, *, rounded: bool = False) -> nn.Module:
+    more = {"quantization_config": rounding()} if rounded else {}
     try:
         body, told = maker.from_pretrained(
             str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-            output_loading_info=True,
+            output_loading_info=True, **more,
         )  # fmt: skip
     except (RuntimeError, OSError, ValueError) as error:
         raise IncompatibleWeights(
             f"{folder.name!r} cannot be loaded: {str(error).splitlines()[0]}", hint="Get the folder again."
         ) from error
+    if rounded:
+        # From here on it is a model like any other.
+        body.hf_quantizer.remove_quantization_config(body)
     missing = sorted(told["missing_keys"])
     if missing:
         raise IncompatibleWeights(
@@ -255,6 +275,9 @@ def _load(maker: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
             hint="The download is not complete, or it is another model.",
         )
     broken = [n for n, p in body.named_parameters() if not bool(torch.isfinite(p.sum(dtype=torch.float32)))]
+    broken += [
+        n for n, m in body.named_modules() if isinstance(m, Int8Linear) and not bool(torch.isfinite(m.scale).all())
+    ]
     if broken:
         raise IncompatibleWeights(f"{broken[0]!r} of {folder.name!r} holds NaN or infinity.", code="model.not_finite")
     return body

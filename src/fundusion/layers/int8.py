@@ -105,7 +105,13 @@ def to_int8(module: nn.Module, *, exact: Collection[str] = EXACT) -> int:
             code="config.precision",
             hint="Merge them first.",
         )
-    linear = [n for n, m in module.named_modules() if type(m) is nn.Linear and ".lora_" not in n]
+    # A last layer that shares its weight with the table of words stays exact: in eight bits it would be a second copy.
+    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    linear = [
+        n
+        for n, m in module.named_modules()
+        if type(m) is nn.Linear and ".lora_" not in n and id(m.weight) not in tables
+    ]
     found = [n for n in linear if n.rpartition(".")[2] not in exact]
     if not found:
         raise InvalidInput("this model has no linear layer to round.", code="config.precision")

@@ -44,6 +44,8 @@ _KINDS = {
 }  # fmt: skip
 #: Where the language model has an encoder.
 _WITH_ENCODER = {"blip-2": "blip2.flan_t5_xl", "instructblip": "instructblip.flan_t5_xl"}
+#: Families that are nothing but what their folder holds.
+_READ_AS_THEY_ARE = frozenset({"blip", "blip2", "instructblip", "llava", "qwen2_5_vl"})
 #: Families that go on writing from a picture and were never taught to read a list of findings.
 _CAPTIONERS = frozenset({"blip"})
 #: Written by training beside the weights.
@@ -184,24 +186,32 @@ def memory_words(chosen: Chosen, precision: str | None) -> str:
         ExhaustedResource: It is not there.
     """
     kind = _dtype(chosen, precision)
-    needed = None if chosen.weights is None else memory_needed(chosen.weights, chosen.card, kind)
+    streamed = precision == "int8" and _rounds_while_reading(chosen)
+    needed = (
+        None if chosen.weights is None else memory_needed(chosen.weights, chosen.card, "int8" if streamed else kind)
+    )
     if needed is None:
         return f"{chosen.title}: how much memory its weights need is known once its files are here."
     free = free_bytes()
     words = f"{chosen.title}: the weights need {_size(needed)} ({precision or kind})"
-    if precision == "int8":
+    if precision == "int8" and not streamed:
         words = f"{chosen.title}: the weights need {_size(needed)} while loading and {_size(needed // 2)} after (int8)"
     if free is not None and needed * 1.1 > free:
         raise ExhaustedResource(
             f"{words}; {_size(free)} are free.",
             code="memory.weights",
             hint=(
-                "Use --precision bf16 (half of it), a smaller model, or another machine."
-                if kind == "float32"
-                else "Use a smaller model, or another machine."
+                "Use a smaller model, or another machine."
+                if precision == "int8"
+                else "Use --precision int8 (half of bf16, a quarter of fp32), a smaller model, or another machine."
             ),
         )
     return f"{words}; {_size(free)} are free." if free is not None else f"{words}."
+
+
+def _rounds_while_reading(chosen: Chosen) -> bool:
+    """Return whether weights become eight bits as they are read; adapters are merged first, and two families have some of their own."""
+    return chosen.adapter is None and chosen.weights is not None and chosen.name.partition(".")[0] in _READ_AS_THEY_ARE
 
 
 def _size(count: int) -> str:
@@ -231,7 +241,9 @@ def open_generator(chosen: Chosen, *, precision: str | None = None, device: str 
         IncompatibleWeights: Another model, or adapters of another base.
         InvalidInput: A folder with code, an unknown precision or device.
     """
-    options: dict[str, Any] = {"dtype": _dtype(chosen, precision)}
+    kind = _dtype(chosen, precision)
+    streamed = precision == "int8" and _rounds_while_reading(chosen)
+    options: dict[str, Any] = {"dtype": "int8" if streamed else kind}
     own = False
     if chosen.weights is not None:
         options["weights"] = chosen.weights
@@ -242,7 +254,7 @@ def open_generator(chosen: Chosen, *, precision: str | None = None, device: str 
     if chosen.adapter is not None and not own:
         merge_lora(load_lora(chosen.adapter, model))
     model.requires_grad_(False)
-    if precision == "int8":
+    if precision == "int8" and not streamed:
         to_int8(model.body)
     place(model.body, device)
     return Worder(chosen, model)
