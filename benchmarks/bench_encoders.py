@@ -1,12 +1,13 @@
-"""Time and memory of every image encoder for one image, and what bfloat16 and oneDNN gain, in one run.
+"""Time and memory of every image encoder and segmenter for one image, and what bfloat16 and oneDNN gain, in one run.
 
-    python benchmarks/bench_encoders.py                      # every encoder; writes src/fundusion/models/measured.json
+    python benchmarks/bench_encoders.py                      # every one; writes src/fundusion/models/measured.json
     python benchmarks/bench_encoders.py --only vit,resnet    # adds to the file
     python benchmarks/bench_encoders.py --ratios             # only the training step and the matmul route
     python benchmarks/bench_encoders.py --ratios --only resnet.50 --rounds 9
 
 Milliseconds are processor time on one core, the best of several rounds, so that a busy machine changes them little. Each model runs in
-a process of its own; memory is what that process needed beyond the libraries. Weights are constants: they change no time.
+a process of its own; memory is what that process needed beyond the libraries. Weights are constants: they change no time. Segmenters that
+want a prompt are given one box.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 
 from fundusion.core.cards import MEASURED
 from fundusion.core.durable import write_json
+from fundusion.core.interfaces import Prompts
 from fundusion.core.registry import models
 from fundusion.layers.memory_format import prefer_channels_last
 from fundusion.layers.precision import check_fast_matmul, fast_matmul
@@ -60,9 +62,21 @@ def build(name: str) -> torch.nn.Module:
         for buffer_name, buffer in model.named_buffers():
             if buffer_name.endswith(("running_var", "std")):
                 buffer.fill_(1.0)
-            elif buffer_name.endswith("relative_position_index"):
+            elif not buffer.is_floating_point():
+                # Numbers of places, some of which are not part of the state.
                 buffer.zero_()
     return model
+
+
+def answer_of(model: Any, name: str) -> Callable[[torch.Tensor], Any]:
+    """Return what a model does with an image: features, or masks."""
+    if "encode" in models.card(name).roles:
+        return model.encode
+    if name.startswith("unet."):
+        return model.segment
+    side = models.card(name).input.size
+    box = torch.tensor([[side / 4, side / 4, side * 3 / 4, side * 3 / 4]])
+    return lambda images: model.segment(images, Prompts(boxes=box))
 
 
 def best_ms(call: Callable[[], Any], rounds: int) -> float:
@@ -91,13 +105,15 @@ def measure(name: str, queue: Any) -> None:
         images = torch.full((1, 3, wanted.size, wanted.size), 0.3)
         rounds = 2 if sum(p.numel() for p in model.parameters()) > 2e8 else 4
 
+        answer = answer_of(model, name)
+
         def plain() -> None:
             with torch.inference_mode():
-                model.encode(images)
+                answer(images)
 
         def low() -> None:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                model.encode(images)
+                answer(images)
 
         ms = best_ms(plain, rounds)
         memory = peak_mib() - before
@@ -198,7 +214,7 @@ def main() -> None:
     machine = {"machine": processor(), "date": date.today().isoformat(), "torch": torch.__version__, "threads": 1}
     if not chosen.ratios:
         wanted = [w for w in chosen.only.split(",") if w]
-        names = [n for n in models.names() if "encode" in models.card(n).roles and not n.endswith(".test")]
+        names = [n for n in models.names() if {"encode", "segment"} & models.card(n).roles and not n.endswith(".test")]
         names = [n for n in names if not wanted or n in wanted or n.split(".")[0] in wanted]
         known = json.loads(MEASURED.read_text("utf-8"))["models"] if MEASURED.is_file() and wanted else {}
         for i, name in enumerate(names):
