@@ -95,3 +95,18 @@ def test_classes_decide_the_outputs():
     assert model.unet2 is None
     assert models.create("unet.small", width=4, cascade=True).unet2 is not None
     assert Path(models.card("unet.lwnet").obtain.split()[0]).name == "model_checkpoint.pth"
+
+
+def test_some_of_the_outputs_are_those_of_the_whole():
+    torch.manual_seed(0)
+    whole = models.create("unet.small", width=4, levels=3, classes=("MA", "HE", "EX")).eval()
+    cut = whole.only(("EX", "MA"))
+    images = torch.rand(1, 3, 40, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(cut.segment(images), whole.segment(images)[:, [2, 0]])
+    assert (cut.classes, whole.classes) == (("EX", "MA"), ("MA", "HE", "EX"))
+    with pytest.raises(InvalidInput, match="W-Net"):
+        models.create("unet.small", width=4, levels=3, classes=("MA", "HE"), cascade=True).only(("MA",))
+    for names in (("vein",), ()):
+        with pytest.raises(InvalidInput, match="cannot be cut"):
+            whole.only(names)

@@ -57,6 +57,23 @@ def test_the_loss_falls_and_the_result_can_be_used(tree, tmp_path):
     assert (segmenter.thresholds, segmenter.facts["terms"]) == ({"vessel": 0.4}, "mine")
 
 
+def test_structures_that_only_teach_are_not_written(tree, tmp_path):
+    sets = (MaskSet(name="hrf", root=str(tree), absent=("EX",)),)
+    both = config_of(tree, classes=("EX", "vessel"), sets=sets)
+    config = config_of(tree, classes=("EX", "vessel"), sets=sets, kept=("vessel",))
+    assert config.digest() == both.digest()
+    for name, given in (("both", both), ("kept", config)):
+        train_segmenter(tmp_path / name, config=given)
+    whole, cut = load_segmenter(tmp_path / "both"), load_segmenter(tmp_path / "kept")
+    assert cut.classes == ("vessel",)
+    assert list(cut.thresholds) == ["vessel"]
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(cut.model.segment(images), whole.model.segment(images)[:, 1:])
+    with pytest.raises(InvalidInput, match="cannot be cut to vein"):
+        prepare_segmentation(tmp_path / "slip", config_of(tree, kept=("vein",)), quiet)
+
+
 def test_a_run_that_was_killed_goes_on_bit_for_bit(tree, tmp_path, monkeypatch):
     config = config_of(tree)
     train_segmenter(tmp_path / "whole", config=config)

@@ -7,6 +7,7 @@ that the published files load.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -61,6 +62,29 @@ class UNet(nn.Module):
         """Return the same network, for use only, with its normalisations folded away; in float16 four times as fast on a CPU that has it."""
         both = [self.unet1] if self.unet2 is None else [self.unet1, self.unet2]
         return FusedCascade(both, dtype=dtype).eval()
+
+    def only(self, classes: Sequence[str]) -> UNet:
+        """Return a copy that answers some of the structures, as this network does.
+
+        Args:
+            classes: Of its own, in the order of the answer.
+
+        Raises:
+            InvalidInput: Another structure, or a W-Net, whose second part reads every answer of the first.
+        """
+        unknown = [c for c in classes if c not in self.classes]
+        if unknown or not classes or self.unet2 is not None:
+            raise InvalidInput(
+                f"a network of {', '.join(self.classes)} cannot be cut to {', '.join(classes) or 'nothing'}"
+                + (", because it is a W-Net." if self.unet2 is not None else "."),
+                code="config.invalid",
+            )
+        rows = [self.classes.index(c) for c in classes]
+        cut, last = copy.deepcopy(self), self.unet1.final
+        cut.classes = tuple(classes)
+        cut.unet1.final = nn.Conv2d(last.in_channels, len(rows), last.kernel_size)
+        cut.unet1.final.load_state_dict({k: v[rows] for k, v in last.state_dict().items()})
+        return cut.train(self.training)
 
     def encode(self, images: Tensor) -> Features:
         """Return the coarsest map of the first U-Net and its mean."""

@@ -68,6 +68,8 @@ class SegmentConfig(BaseModel):
     cache: str | None = None
     #: Compile the network: about 1.4 times as fast on one core, where a C++ compiler is installed. Changes rounding only.
     compile: bool = False
+    #: Structures that are written, all when empty: the others taught the network and are better found by another one.
+    kept: tuple[str, ...] = ()
     #: Written beside the weights, deciding nothing in training: thresholds (0.5 where none is given), which structure lies inside
     #: which, structures that are often wrong on other pictures and how that was seen, and the terms of the weights.
     thresholds: dict[str, float] = {}
@@ -80,7 +82,7 @@ class SegmentConfig(BaseModel):
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
         value["train"] = deciding(value["train"])
-        for key in ("cache", "compile", "unseen", "thresholds", "inside", "unproven", "terms"):
+        for key in ("cache", "compile", "unseen", "thresholds", "inside", "unproven", "terms", "kept"):
             value.pop(key)
         if self.detail == 1:
             value.pop("detail")
@@ -224,15 +226,17 @@ class SegmentRun(PlainJob):
     def finish(self, model: Any, epochs: int) -> None:
         """Write weights, and what is needed to use them."""
         path = self.folder / "segmenter.safetensors"
+        classes = self.config.kept or self.config.classes
+        model = model.only(classes) if self.config.kept else model
         save_state(path, model.state_dict(), metadata={"model": self.config.model})
         write_json(
             self.folder / "segmenter.json",
             {
                 "model": self.config.model,
-                "options": {**self.config.options, "classes": list(self.config.classes)},
-                "classes": list(self.config.classes),
+                "options": {**self.config.options, "classes": list(classes)},
+                "classes": list(classes),
                 "field_px": self.config.field_px,
-                "thresholds": {c: self.config.thresholds.get(c, 0.5) for c in self.config.classes},
+                "thresholds": {c: self.config.thresholds.get(c, 0.5) for c in classes},
                 "inside": self.config.inside,
                 **({"unproven": self.config.unproven} if self.config.unproven else {}),
                 "terms": self.config.terms,
@@ -256,6 +260,9 @@ def prepare_segmentation(out: str | Path, config: SegmentConfig, reporter: Repor
         model = models.create(config.model, **config.options, classes=config.classes)
     if not hasattr(model, "stages"):
         raise InvalidInput(f"{config.model} is not trained on masks alone.", hint="Choose one of the family unet.")
+    if config.kept:
+        # A name with a slip is told before hours of training, not after.
+        model.only(config.kept)
     data, training, held_out = read_masks(folder, config, reporter)
     return SegmentRun(folder=folder, config=config, model=model, data=data, training=training, held_out=held_out)
 
