@@ -8,7 +8,7 @@ import torch
 
 from fundusion.core.errors import UnknownName
 from fundusion.core.study import Image
-from fundusion.measuring import Measurer, _centred
+from fundusion.measuring import Measurer, _centred, _keep_one_disc
 from fundusion.report.eye_pictures import eye_picture_files
 from fundusion.transforms.field_of_view import find_field_of_view
 from fundusion.transforms.squares import FRAME_PX, cut_squares
@@ -205,3 +205,19 @@ def test_arteries_and_veins_are_measured_where_a_segmenter_tells_them_apart(colo
     told = eye_picture_files("cfp.0", found.pixels, found.masks, found.found, laterality="OD")["cfp.0.structures.svg"]
     assert b">arteries<" in told
     assert b">vessels<" not in told
+
+
+def test_what_is_asked_beside_a_disc_belongs_to_the_same_region():
+    disc = np.zeros((40, 60), np.float32)
+    disc[5:15, 5:15], disc[20:36, 30:56] = 0.95, 0.45
+    disc[2:17, 2:17] = np.maximum(disc[2:17, 2:17], 0.42)
+    cup = np.where(disc > 0.9, disc, np.float32(0))
+    cup[22:30, 32:50] = 0.44
+    probabilities = {"disc": disc, "cup": cup}
+    _keep_one_disc({"disc": disc >= 0.5}, probabilities)
+    assert probabilities["disc"][:18, :18].any()
+    assert not probabilities["disc"][20:].any()
+    assert not probabilities["cup"][20:].any()
+    alone = {"disc": np.where(disc > 0.5, np.float32(0.45), disc)}
+    _keep_one_disc({"disc": np.zeros_like(disc, bool)}, alone)
+    assert alone["disc"].any()

@@ -12,11 +12,14 @@ from fundusion.core.registry import models
 from fundusion.core.study import Image
 from fundusion.layers.weights import digest, save_state
 from fundusion.segmenting import (
+    Segmenter,
     Tiles,
     largest_region,
     load_segmenter,
+    masks_of,
     segment_image,
     square_probabilities,
+    surest_region,
     whole_frame,
 )
 
@@ -170,3 +173,24 @@ def test_an_exchanged_file_and_an_unknown_name_are_refused(segmenter, tmp_path):
 
 def test_largest_region_of_nothing_is_nothing():
     assert not largest_region(np.zeros((5, 5), bool)).any()
+
+
+def test_the_disc_is_the_surest_region_and_the_cup_lies_in_it():
+    found = {n: np.zeros((40, 60), np.float32) for n in ("disc", "cup")}
+    found["disc"][5:15, 5:15] = 0.95
+    # A ring of exudates: larger, less sure, with a hole and a bright middle taken for a cup.
+    found["disc"][14:32, 32:50] = 0.8
+    found["disc"][20:24, 40:44] = 0.0
+    found["cup"][16:30, 34:48] = 0.9
+    found["cup"][8:12, 8:12] = 0.9
+    # A speck is no disc, however sure.
+    found["disc"][38, 2] = 1.0
+    segmenter = Segmenter(name="a", model=torch.nn.Identity(), classes=("disc", "cup"), field_px=64,
+                          thresholds={"disc": 0.5, "cup": 0.5}, inside={"cup": "disc"})  # fmt: skip
+    masks = masks_of(segmenter, found)
+    assert np.argwhere(masks["disc"]).mean(0).tolist() == [9.5, 9.5]
+    assert int(masks["cup"].sum()) == 16
+
+
+def test_the_surest_region_of_nothing_is_nothing():
+    assert not surest_region(np.zeros((5, 5), bool), np.zeros((5, 5), np.float32)).any()

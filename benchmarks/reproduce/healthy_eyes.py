@@ -29,7 +29,7 @@ from fundusion.core.study import StudyRecord
 from fundusion.datasets._splits import position_of
 from fundusion.measuring import clean_lesions
 from fundusion.readers import read_study
-from fundusion.segmenting import Segmenter, largest_region, load_segmenter, segment_image, square_probabilities
+from fundusion.segmenting import Segmenter, load_segmenter, segment_image, square_probabilities, surest_region
 from fundusion.shipped import segmenter_facts, shipped_segmenters
 from fundusion.train.mask_data import records_of
 from fundusion.train.segmentation import read_recipe
@@ -63,7 +63,7 @@ def marks(segmenters: list[Segmenter], record: StudyRecord, grid: tuple[float, .
             if name not in found or len(segmenter.classes) == 1:
                 seen = cv2.resize(value, squares.field.shape, interpolation=cv2.INTER_LINEAR)
                 found[name] = np.where(squares.field, seen, np.float32(0)), segmenter.thresholds[name]
-    disc = largest_region(found["disc"][0] >= found["disc"][1])
+    disc = surest_region(found["disc"][0] >= found["disc"][1], found["disc"][0])
     counts: dict[str, list[int]] = {}
     for name, (value, own) in found.items():
         if name in LESIONS:

@@ -17,7 +17,7 @@ from .biomarkers.artery_vein import one_class_per_vessel
 from .biomarkers.eye import STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measure_eye
 from .core.errors import UnknownName
 from .core.results import Measurement
-from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, square_probabilities
+from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, square_probabilities, surest_region
 from .shipped import resolve_segmenter, segmenter_facts, shipped_segmenters
 from .transforms.squares import FRAME_PX, Squares
 
@@ -171,7 +171,7 @@ class Measurer:
                     masks[name], probabilities[name] = made[c], _centred(found[c], segmenter.thresholds[c])
         if kinds is not None and "vessels" in masks:
             _tell_apart(masks, probabilities, *kinds)
-        _keep_one_disc(probabilities)
+        _keep_one_disc(masks, probabilities)
         clean_lesions(masks, probabilities, squares.field)
         measured = measure_eye(
             {**masks, "field": squares.field},
@@ -260,11 +260,17 @@ def _tell_apart(masks: dict[str, Bools], probabilities: dict[str, Floats], arter
         probabilities[name] = np.where(mine | near & ~masks["vessels"], probabilities["vessels"], np.float32(0))
 
 
-def _keep_one_disc(probabilities: dict[str, Floats]) -> None:
+def _keep_one_disc(masks: Mapping[str, Bools], probabilities: dict[str, Floats]) -> None:
     """Leave of disc and cup what belongs to one disc, as their masks do."""
     if "disc" not in probabilities:
         return
-    disc = largest_region(probabilities["disc"] >= UNSURE)
+    likely, chosen = probabilities["disc"] >= UNSURE, masks["disc"]
+    if chosen.any():
+        # The region that holds the mask; another one may be larger where less is asked.
+        _, labels = cv2.connectedComponents((likely | chosen).astype(np.uint8), connectivity=8)
+        disc = labels == np.bincount(labels[chosen]).argmax()
+    else:
+        disc = surest_region(likely, probabilities["disc"])
     probabilities["disc"] = np.where(disc, probabilities["disc"], np.float32(0))
     if "cup" in probabilities:
         cup = largest_region((probabilities["cup"] >= UNSURE) & disc)
