@@ -47,6 +47,22 @@ def test_train_then_segment(data, tmp_path):
     assert len(list((tmp_path / "masks").glob("overlay/*.png"))) == 4
 
 
+def test_a_set_that_is_not_trained_on_is_shown_afterwards(data, tmp_path, draw_vessels):
+    for number in range(1, 3):
+        draw_vessels(tmp_path / "other", number)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'unseen = [{{ name = "hrf", root = "{tmp_path / "other"}" }}]\n' + RECIPE)
+    done = RUN.invoke(app, ["train-segmenter", str(recipe), "--data", str(data), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert "set, not trained on" in done.output
+    assert (tmp_path / "run" / "unseen.json").is_file()
+    command = ["train-segmenter", str(data / "r.toml"), "--data", str(data), "--out", str(tmp_path / "no"), "--without"]
+    for name, words in (("hrf", "no set would be left"), ("drive", "is no set of this recipe")):
+        refused = RUN.invoke(app, [*command, name])
+        assert refused.exit_code in (2, 4)
+        assert words in refused.output
+
+
 def test_errors_are_for_people(data, tmp_path):
     for arguments, words in (
         (["segment", str(data / "absent"), "--out", str(tmp_path)], "does not exist"),
@@ -76,7 +92,7 @@ def test_adapters_are_trained_by_a_recipe_and_prompted_by_own_masks(data, tmp_pa
         app, ["train-segmenter", str(data / "p.toml"), "--data", str(data), "--out", str(run), "--calibrate"]
     )
     assert refused.exit_code in (2, 4)
-    assert "is not calibrated" in refused.output
+    assert "--calibrate is not for sam.test" in refused.output
     arguments = ["segment", str(data / "hrf/images"), "--model", f"disc_cup,{run}", "--out", str(tmp_path / "masks")]
     assert "--prompts auto" in RUN.invoke(app, arguments).output
     done = RUN.invoke(app, [*arguments, "--flips", "1", "--prompts", "auto"])

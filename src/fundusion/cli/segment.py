@@ -106,6 +106,10 @@ def train_segmenter(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; a run that was interrupted goes on.")],
     data: Annotated[Path | None, typer.Option(help="Folder that the roots of the sets are relative to.")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave a set of the recipe out of training and show Dice on all of it afterwards."),
+    ] = None,
     allow_changes: Annotated[bool, typer.Option("--allow-changes", help="Go on although something changed.")] = False,
     calibrate: Annotated[
         bool,
@@ -125,6 +129,8 @@ def train_segmenter(
 
       fundusion train-segmenter recipes/vessels.toml --data ../shared/data --out runs/vessels --calibrate
 
+      fundusion train-segmenter recipes/vessels.toml --data ../shared/data --out runs/not_hrf --without hrf
+
       fundusion segment photographs --model runs/vessels --out masks
     """
     try:
@@ -133,10 +139,16 @@ def train_segmenter(
         from ..train.recipes import read_any_recipe
         from ..train.segment_calibration import calibrate_segmenter
         from ..train.segmentation import train_segmenter as run
+        from ..train.unseen import score_unseen
+        from ..train.unseen import without as leave_out
 
         config = read_any_recipe(recipe, data)
+        if without:
+            if isinstance(config, PromptedConfig | LayersConfig):
+                _not_here(config.model, "--without")
+            config = leave_out(config, without)
         if isinstance(config, PromptedConfig | LayersConfig) and calibrate:
-            _no_calibration(config.model)
+            _not_here(config.model, "--calibrate")
         if isinstance(config, PromptedConfig):
             result = train_prompted(out, config=config, allow_changes=allow_changes, reporter=progress)
         elif isinstance(config, LayersConfig):
@@ -146,6 +158,8 @@ def train_segmenter(
                 result = run(out, config=config, allow_changes=allow_changes, reporter=progress)
             if calibrate or not result.exit_code:
                 _show_calibration(calibrate_segmenter(out, config, reporter=progress))
+            if config.unseen and not calibrate and not result.exit_code:
+                _show_unseen(score_unseen(out, config, reporter=progress))
     except Exception as error:
         if debug:
             raise
@@ -174,7 +188,15 @@ def _show_calibration(report: dict[str, Any]) -> None:
     table(rows, ("structure", *keys, "no calibration because"))
 
 
-def _no_calibration(model: str) -> None:
+def _show_unseen(found: dict[str, Any]) -> None:
+    rows = [
+        (name, structure, str(v["pictures"]), f"{v['dice']:.3f}", f"{v['low']:.3f} to {v['high']:.3f}" if v["low"] is not None else "")
+        for name, of in found.items() for structure, v in of.items()
+    ]  # fmt: skip
+    table(rows, ("set, not trained on", "structure", "pictures", "Dice", "95 %"))
+
+
+def _not_here(model: str, option: str) -> None:
     from ..core.errors import InvalidInput
 
-    raise InvalidInput(f"{model} is not calibrated.", code="config.invalid", hint="Leave --calibrate out.")
+    raise InvalidInput(f"{option} is not for {model}.", code="config.invalid", hint=f"Leave {option} out.")
