@@ -172,7 +172,7 @@ def test_a_segmenter_of_one_structure_alone_is_preferred(color_segmenter, drawn_
 
 def test_shipped_segmenters_are_those_of_photographs(monkeypatch):
     names = Measurer.shipped().names
-    assert {"vessels", "disc_cup", "lesions"} <= set(names)
+    assert {"vessels", "disc_cup", "lesions", "microaneurysms"} <= set(names)
     assert "ffa_areas" not in names
     monkeypatch.setattr("fundusion.measuring.shipped_segmenters", list)
     with pytest.raises(UnknownName):

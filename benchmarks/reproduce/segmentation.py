@@ -292,7 +292,8 @@ _TRUTHS: dict[str, dict[str, Any]] = {
         "disc": (("drishti_gs", "idrid.segmentation"), _file("disc", 128)),
         "cup": (("drishti_gs",), _file("cup", 128)),
     },
-    "lesions": {c: (("idrid.segmentation",), _lesion(c)) for c in ("MA", "HE", "EX", "SE")},
+    "lesions": {c: (("idrid.segmentation",), _lesion(c)) for c in ("HE", "EX", "SE")},
+    "microaneurysms": {"MA": (("idrid.segmentation",), _lesion("MA"))},
 }
 
 
@@ -334,7 +335,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
     peer = lwnet(options.weights or options.data.parent / "weights")
     for kind, measure in (("vessels", lambda s, d: vessels(s, d, peer)), ("disc_cup", disc_cup),
-                          ("artery_vein", artery_vein), ("lesions", lesions)):  # fmt: skip
+                          ("artery_vein", artery_vein), ("lesions", lesions), ("microaneurysms", lesions)):  # fmt: skip
         name = given.get(kind, kind)
         if given and kind not in given:
             continue

@@ -89,7 +89,7 @@ def load_models(
     if listed == ["all"]:
         own = [n for n in shipped_segmenters() if n != "ffa_areas"]
     elif asked and not own:
-        own = [n for n in shipped_segmenters() if n in ("disc_cup", "lesions")]
+        own = [n for n in shipped_segmenters() if n in ("disc_cup", "lesions", "microaneurysms")]
     loaded = [load_segmenter(n, device=device) for n in own]
     return loaded, _prompted(asked[0], weights, base, device) if asked else None
 

@@ -109,7 +109,7 @@ def load_segmenter(name: str | Path, *, device: str = "cpu") -> Segmenter:
     """Return a shipped segmenter by name, or the one a training run wrote.
 
     Args:
-        name: "vessels", "artery_vein", "disc_cup", "lesions" or a folder with `segmenter.json`.
+        name: "vessels", "artery_vein", "disc_cup", "lesions", "microaneurysms" or a folder with `segmenter.json`.
         device: Where it runs.
 
     Raises:

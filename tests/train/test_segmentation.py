@@ -115,7 +115,7 @@ def test_recipes_in_the_repository_are_valid():
     from pathlib import Path
 
     folder = Path(__file__).parents[2] / "recipes"
-    for name in ("vessels", "artery_vein", "disc_cup", "lesions", "ffa_areas"):
+    for name in ("vessels", "artery_vein", "disc_cup", "lesions", "microaneurysms", "ffa_areas"):
         config = read_recipe(folder / f"{name}.toml", "data")
         assert all(s.root.startswith("data") for s in config.sets)
 
