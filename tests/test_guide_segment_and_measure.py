@@ -23,7 +23,10 @@ def test_commands_and_options_exist():
         known = {o for p in commands[name].params for o in (*p.opts, *p.secondary_opts)}
         assert set(re.findall(r"(?<!\S)--[\w-]+", rest)) <= known
     options = {
-        o for n in ("measure", "analyze", "segment", "train-segmenter") for p in commands[n].params for o in (*p.opts, *p.secondary_opts)
+        o
+        for n in ("measure", "analyze", "segment", "train-segmenter")
+        for p in commands[n].params
+        for o in (*p.opts, *p.secondary_opts)
     }
     for option in re.findall(r"`(--[\w-]+)", GUIDE):
         assert option in options
