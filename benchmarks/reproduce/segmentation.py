@@ -28,14 +28,22 @@ from fundusion.core.study import StudyRecord
 from fundusion.datasets._splits import position_of
 from fundusion.decision.pixel_calibration import count_levels
 from fundusion.readers import read_study
-from fundusion.readers.mask import read_artery_vein, read_mask
-from fundusion.segmenting import Masks, Segmenter, largest_region, load_segmenter, segment_image, surest_region
+from fundusion.readers.mask import read_artery_vein, read_labels, read_mask
+from fundusion.segmenting import (
+    Masks,
+    Segmenter,
+    largest_region,
+    load_segmenter,
+    segment_image,
+    surest_region,
+    whole_frame,
+)
 from fundusion.shipped import resolve_segmenter
 from fundusion.train.segment_calibration import left_out_error, pixel_error
 from fundusion.transforms.field_of_view import FieldOfView, find_field_of_view
 
 ROOTS = {"drive": "drive", "chase_db1": "chase_db1", "stare": "stare", "hrf": "hrf",
-         "drishti_gs": "drishti_gs", "idrid.segmentation": "idrid_seg"}  # fmt: skip
+         "drishti_gs": "drishti_gs", "idrid.segmentation": "idrid_seg", "ffa": "ffa"}  # fmt: skip
 #: Dice of the published LW-Net on the kept-back pictures of each set.
 PUBLISHED = {"drive": 0.825, "chase_db1": 0.722, "stare": 0.769, "hrf": 0.708}
 #: Levels of probability that are told apart.
@@ -44,7 +52,7 @@ _LEVELS = 4096
 
 def held_out(name: str, data: Path, fraction: float = 0.15, seed: int = 0) -> list[StudyRecord]:
     """Return the pictures of a set that the recipes hold out: the same share of its patients."""
-    records = list(datasets.create(name, root=data / ROOTS[name]))
+    records = [r for r in datasets.create(name, root=data / ROOTS[name]) if r.masks or name != "ffa"]
     places = {r.group: position_of(f"{name}/{r.group}", seed=seed) for r in records}
     first = sorted(places, key=lambda g: places[g])[: max(1, round(len(places) * fraction))]
     return [r for r in records if r.group in first]
@@ -242,6 +250,21 @@ def lesions(segmenter: Segmenter, data: Path) -> dict[str, Any]:
     return rows
 
 
+def ffa_areas(segmenter: Segmenter, data: Path) -> dict[str, Any]:
+    """Return Dice of areas on the held-out angiograms that have them, and how many there are."""
+    rows: dict[str, Any] = {}
+    for name, number in (("brvo", 1), ("non_perfusion", 2)):
+        values, groups = [], []
+        for record in held_out("ffa", data):
+            image = next(iter(read_study(record).images.values()))[0]
+            truth = read_labels(record.masks["non_perfusion"][0]) == number
+            found = segment_image(segmenter, image, field=whole_frame(image.pixels.shape)).masks[name]
+            values.append(dice(found, truth))
+            groups.append(record.group)
+        rows[name] = [*interval(values, groups), len(values)]
+    return rows
+
+
 def reliability(segmenter: Segmenter, kind: str, data: Path) -> dict[str, Any]:
     """Return the calibration error of pixels inside the field of view of held-out pictures, in their own size.
 
@@ -335,7 +358,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
     peer = lwnet(options.weights or options.data.parent / "weights")
     for kind, measure in (("vessels", lambda s, d: vessels(s, d, peer)), ("disc_cup", disc_cup),
-                          ("artery_vein", artery_vein), ("lesions", lesions), ("microaneurysms", lesions)):  # fmt: skip
+                          ("artery_vein", artery_vein), ("lesions", lesions), ("microaneurysms", lesions), ("ffa_areas", ffa_areas)):  # fmt: skip
         name = given.get(kind, kind)
         if given and kind not in given:
             continue
