@@ -21,8 +21,6 @@ from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, squ
 from .shipped import resolve_segmenter, segmenter_facts, shipped_segmenters
 from .transforms.squares import FRAME_PX, Squares
 
-#: Segmenters of other pictures than colour photographs.
-NOT_OF_PHOTOGRAPHS = ("ffa_areas",)
 #: A field narrower than this share of the square a segmenter was trained at shows too little: most of its pixels would be invented.
 LEAST_SHARE = 0.5
 #: Width of the rim of the field, as a share of the frame, where reflexes and shadows look like lesions; the least lesion, px of the
@@ -214,7 +212,7 @@ def _facts(name: str) -> dict[str, Any]:
 
 def _is_of_photographs(name: str) -> bool:
     facts = _facts(name)
-    return name not in NOT_OF_PHOTOGRAPHS and "surfaces" not in facts and facts.get("modality", "cfp") == "cfp"
+    return "surfaces" not in facts and facts.get("modality", "cfp") == "cfp"
 
 
 def _title(name: str) -> str:

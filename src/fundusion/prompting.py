@@ -19,7 +19,7 @@ from .core.registry import models
 from .core.study import Image
 from .layers.weights import digest
 from .segmenting import Masks, Segmenter, load_segmenter
-from .shipped import shipped_segmenters
+from .shipped import segmenter_facts, shipped_segmenters
 from .transforms.boxes import Box, box_around, boxes_around_regions
 
 #: Structures of which an eye has one; all others get a box per region.
@@ -87,7 +87,7 @@ def load_models(
             hint="For example: --model disc_cup,sam.vit_b --weights published --prompts auto. Boxes are drawn around our own masks.",
         )
     if listed == ["all"]:
-        own = [n for n in shipped_segmenters() if n != "ffa_areas"]
+        own = [n for n in shipped_segmenters() if segmenter_facts(n).get("modality", "cfp") == "cfp"]
     elif asked and not own:
         own = [n for n in shipped_segmenters() if n in ("disc_cup", "lesions", "microaneurysms")]
     loaded = [load_segmenter(n, device=device) for n in own]

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from fundusion.batch import segment as module
 from fundusion.batch.segment import segment_all
+from fundusion.core.errors import InvalidInput
 from fundusion.core.registry import models
 from fundusion.datasets.folder import discover
 from fundusion.prompting import Prompted
@@ -114,6 +115,19 @@ def test_a_structure_without_detection_has_a_reason_and_no_mask(folder, segmente
     assert plain[0].areas_px["EX"] == 0
     again = segment_all(records, tmp_path / "out", [own], prompted=prompted, flips=1, probabilities=True)
     assert [(r.key, r.skipped, r.areas_px) for r in again] == [(r.key, r.skipped, r.areas_px) for r in rows]
+
+
+def test_a_segmenter_of_another_kind_of_picture_is_refused_before_anything_is_written(folder, segmenters, tmp_path):
+    of_angiograms = [replace(segmenters[0], facts={"modality": "ffa"})]
+    with pytest.raises(InvalidInput, match="of ffa pictures, not of cfp") as caught:
+        segment_all(list(discover([folder])), tmp_path / "out", of_angiograms, flips=1)
+    assert caught.value.code == "segmenter.modality"
+    assert "--modality ffa" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+    rows = segment_all(
+        list(discover([folder], modality="ffa")), tmp_path / "ffa", of_angiograms, flips=1, modality="ffa"
+    )
+    assert "ok" in {r.status for r in rows}
 
 
 def test_what_a_segmenter_says_of_its_masks_stands_in_the_rows_and_beside_them(folder, segmenters, tmp_path):

@@ -57,6 +57,13 @@ def test_the_loss_falls_and_the_result_can_be_used(tree, tmp_path):
     assert (segmenter.thresholds, segmenter.facts["terms"]) == ({"vessel": 0.4}, "mine")
 
 
+def test_the_kind_of_pictures_is_written_where_a_recipe_says_it(tree, tmp_path):
+    for modality in ("", "ffa"):
+        train_segmenter(tmp_path / f"run{modality}", config=config_of(tree, modality=modality))
+        assert load_segmenter(tmp_path / f"run{modality}").facts.get("modality", "") == modality
+    assert config_of(tree, modality="ffa").digest() == config_of(tree).digest()
+
+
 def test_structures_that_only_teach_are_not_written(tree, tmp_path):
     sets = (MaskSet(name="hrf", root=str(tree), absent=("EX",)),)
     both = config_of(tree, classes=("EX", "vessel"), sets=sets)

@@ -89,7 +89,18 @@ def segment_all(
         tiles: Segment in parts.
         prompted: Draws anew what it can of the masks found; where nothing was found there is a reason instead of a mask.
         reporter: Called with a title; gives a context whose value is called with (done, total, counts).
+
+    Raises:
+        InvalidInput: A segmenter is of another kind of picture (`segmenter.modality`).
     """
+    for segmenter in segmenters:
+        own = segmenter.facts.get("modality", modality)
+        if own != modality:
+            raise InvalidInput(
+                f"the segmenter {segmenter.name!r} is of {own} pictures, not of {modality}: its masks would mean nothing.",
+                code="segmenter.modality",
+                hint=f"Use --modality {own} for such pictures, or another segmenter.",
+            )
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))

@@ -75,6 +75,8 @@ class SegmentConfig(BaseModel):
     thresholds: dict[str, float] = {}
     inside: dict[str, str] = {}
     unproven: dict[str, str] = {}
+    #: Kind of pictures, such as "ffa"; `segment` refuses others. Not said where empty.
+    modality: str = ""
     terms: str = ""
     train: FitConfig = FitConfig(epochs=40, batch_size=8, learning_rate=2e-3, warmup_steps=100, ema=0.99, clip=2.0)
 
@@ -82,7 +84,7 @@ class SegmentConfig(BaseModel):
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
         value["train"] = deciding(value["train"])
-        for key in ("cache", "compile", "unseen", "thresholds", "inside", "unproven", "terms", "kept"):
+        for key in ("cache", "compile", "unseen", "thresholds", "inside", "unproven", "terms", "kept", "modality"):
             value.pop(key)
         if self.detail == 1:
             value.pop("detail")
@@ -239,6 +241,7 @@ class SegmentRun(PlainJob):
                 "thresholds": {c: self.config.thresholds.get(c, 0.5) for c in classes},
                 "inside": self.config.inside,
                 **({"unproven": self.config.unproven} if self.config.unproven else {}),
+                **({"modality": self.config.modality} if self.config.modality else {}),
                 "terms": self.config.terms,
                 "training_data": sorted({s.name for s in self.config.sets}),
                 "epochs": epochs,
