@@ -118,6 +118,17 @@ def test_own_segmenters_and_the_promptable_one_are_told_apart():
     assert not is_promptable("samples")
 
 
+def test_all_is_every_shipped_segmenter_of_the_pictures_that_are_used():
+    photographs = [s.name for s in load_models("all")[0]]
+    assert {"vessels", "disc_cup", "lesions"} <= set(photographs)
+    assert [s.name for s in load_models("all", modality="ffa")[0]] == ["ffa_areas"]
+    assert "ffa_areas" not in photographs
+    with pytest.raises(InvalidInput, match="no segmenter of oct pictures") as caught:
+        load_models("all", modality="oct")
+    assert caught.value.code == "segmenter.modality"
+    assert "oct-layers" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("names", "options"),
     [

@@ -57,20 +57,22 @@ def load_models(
     prompts: str | None = None,
     weights: str | None = None,
     base: str | None = None,
+    modality: str = "cfp",
     device: str = "cpu",
 ) -> tuple[list[Segmenter], Prompted | None]:
     """Return our own segmenters and the promptable one among some names.
 
     Args:
-        names: With commas; "all" is every shipped segmenter of photographs. A promptable model alone is given the shipped
+        names: With commas; "all" is every shipped segmenter of such pictures. A promptable model alone is given the shipped
             segmenters of structures that a box can point at.
         prompts: "auto" or None.
         weights: Of the promptable model, as `models.create` takes them.
         base: Of MedSegX.
+        modality: Pictures that "all" is for.
         device: Where they run.
 
     Raises:
-        InvalidInput: A promptable model without prompts, prompts without such a model, two such models.
+        InvalidInput: A promptable model without prompts, prompts without such a model, two such models, no shipped one for such pictures.
         UnknownName: A name that is nothing.
     """
     listed = [n.strip() for n in names.split(",") if n.strip()]
@@ -87,11 +89,23 @@ def load_models(
             hint="For example: --model disc_cup,sam.vit_b --weights published --prompts auto. Boxes are drawn around our own masks.",
         )
     if listed == ["all"]:
-        own = [n for n in shipped_segmenters() if segmenter_facts(n).get("modality", "cfp") == "cfp"]
+        own = _all_for(modality)
     elif asked and not own:
         own = [n for n in shipped_segmenters() if n in ("disc_cup", "lesions", "microaneurysms")]
     loaded = [load_segmenter(n, device=device) for n in own]
     return loaded, _prompted(asked[0], weights, base, device) if asked else None
+
+
+def _all_for(modality: str) -> list[str]:
+    """Return the shipped segmenters of one kind of pictures."""
+    kinds = {n: str(segmenter_facts(n).get("modality", "cfp")) for n in shipped_segmenters()}
+    if modality not in kinds.values():
+        raise InvalidInput(
+            f"no segmenter of {modality} pictures is shipped; there are some for {', '.join(sorted(set(kinds.values())))}.",
+            code="segmenter.modality",
+            hint="Give --model with a folder of train-segmenter; layers of B-scans are drawn by `fundusion oct-layers`.",
+        )
+    return [n for n, kind in kinds.items() if kind == modality]
 
 
 def is_promptable(name: str) -> bool:

@@ -9,6 +9,7 @@ import torch
 from fundusion.core.errors import InvalidInput
 from fundusion.layers.weights import load_state
 from fundusion.segmenting import load_segmenter
+from fundusion.shipped import segmenter_facts
 from fundusion.train import loop
 from fundusion.train.config import FitConfig
 from fundusion.train.mask_data import MaskSet
@@ -125,6 +126,8 @@ def test_recipes_in_the_repository_are_valid():
     for name in ("vessels", "artery_vein", "disc_cup", "lesions", "microaneurysms", "ffa_areas"):
         config = read_recipe(folder / f"{name}.toml", "data")
         assert all(s.root.startswith("data") for s in config.sets)
+        # What the weights are for travels with them.
+        assert config.modality == segmenter_facts(name)["modality"] == ("ffa" if name == "ffa_areas" else "cfp")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ def segment(
         typer.Option(
             "--model",
             "-m",
-            help="Shipped segmenters with commas, folders of train-segmenter, or one of sam, medsam, medsegx; all.",
+            help="Shipped segmenters with commas, folders of train-segmenter, or one of sam, medsam, medsegx; all of the modality.",
         ),
     ] = "all",
     prompts: Annotated[
@@ -49,6 +49,8 @@ def segment(
 
       fundusion segment photographs --model lesions --tile 512 --flips 1 --out masks
 
+      fundusion segment angiograms --modality ffa --out areas
+
       fundusion segment photographs --model disc_cup,sam.vit_b --weights published --prompts auto --out masks
 
       fundusion measure masks/vessel --disc masks/disc --cup masks/cup --images photographs --out measured
@@ -62,7 +64,9 @@ def segment(
         from ..prompting import load_models
         from ..segmenting import Tiles
 
-        loaded, prompted = load_models(model, prompts=prompts, weights=weights, base=base, device=device)
+        loaded, prompted = load_models(
+            model, prompts=prompts, weights=weights, base=base, modality=modality, device=device
+        )
         tiles = None if tile is None else Tiles(size_px=tile, overlap_px=min(overlap, tile // 64 * 32))
         found = discover(inputs, columns=columns, root=root, modality=modality)
         rows = segment_all(
@@ -73,6 +77,13 @@ def segment(
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+    refused = _show_segments(rows)
+    say(f"Masks:    {out}")
+    raise typer.Exit(REJECTED if rows and refused == len(rows) else 0)
+
+
+def _show_segments(rows: Sequence[Any]) -> int:
+    """Say what became of the studies; return how many were rejected."""
     refused = [r for r in rows if r.status == "rejected"]
     say(f"{len(rows)} studies: {len(rows) - len(refused)} ok, {len(refused)} rejected, 0 pending")
     if refused:
@@ -85,8 +96,7 @@ def segment(
     if doubtful:
         say(f"{doubtful} of them were judged ungradable; their masks carry gradable = false.")
     warn_of_unproven({c: text for r in rows for c, text in (r.unproven or {}).items()})
-    say(f"Masks:    {out}")
-    raise typer.Exit(REJECTED if rows and len(refused) == len(rows) else 0)
+    return len(refused)
 
 
 def warn_of_unproven(warnings: Mapping[str, str]) -> None:
