@@ -31,6 +31,7 @@ from .mask_data import MaskData, MaskSet, prepare_masks
 from .mask_patches import cut_patches
 from .run import Reporter
 from .steps import generators_of
+from .warm_start import seen_before, start_digest, start_from
 
 _LAYOUT = torch.channels_last
 
@@ -43,6 +44,8 @@ class SegmentConfig(BaseModel):
     #: Name of a registered segmenter with `stages`, and its options.
     model: str = "unet.small"
     options: dict[str, Any] = {}
+    #: Shipped segmenter or folder whose weights are begun from; random ones where empty.
+    start: str = ""
     #: Structures, in the order of the outputs: vessel, artery, vein, disc, cup, MA, HE, EX, SE, brvo, non_perfusion.
     classes: tuple[str, ...]
     sets: tuple[MaskSet, ...]
@@ -88,6 +91,10 @@ class SegmentConfig(BaseModel):
             value.pop(key)
         if self.detail == 1:
             value.pop("detail")
+        # What was begun from is known by its weights, wherever they lie.
+        value.pop("start")
+        if self.start:
+            value["start"] = start_digest(self.start)
         # Where the folders lie decides nothing; options that came later are left out where they are not used.
         later = ("absent", "where", "most")
         value["sets"] = [
@@ -243,7 +250,8 @@ class SegmentRun(PlainJob):
                 **({"unproven": self.config.unproven} if self.config.unproven else {}),
                 **({"modality": self.config.modality} if self.config.modality else {}),
                 "terms": self.config.terms,
-                "training_data": sorted({s.name for s in self.config.sets}),
+                "training_data": sorted({s.name for s in self.config.sets} | seen_before(self.config.start)),
+                **({"start": start_digest(self.config.start)} if self.config.start else {}),
                 "epochs": epochs,
                 "sha256": digest(path),
             },
@@ -254,13 +262,15 @@ def prepare_segmentation(out: str | Path, config: SegmentConfig, reporter: Repor
     """Build the segmenter and read every picture with its masks.
 
     Raises:
-        InvalidInput: No picture has a mask of the structures, or too few remain to train on.
+        InvalidInput: No picture has a mask of the structures, too few remain to train on, or what is begun from does not fit.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         model = models.create(config.model, **config.options, classes=config.classes)
+    if config.start:
+        start_from(config.start, model, model_name=config.model, options=config.options, classes=config.classes)
     if not hasattr(model, "stages"):
         raise InvalidInput(f"{config.model} is not trained on masks alone.", hint="Choose one of the family unet.")
     if config.kept:
@@ -336,6 +346,8 @@ def read_recipe(
                 entry["root"] = str(base / entry.get("root", entry.get("name", "")))
         if "cache" in value:
             value["cache"] = str(file.parent / value["cache"])
+        if value.get("start") and (file.parent / value["start"] / "segmenter.json").is_file():
+            value["start"] = str(file.parent / value["start"])
         return (kind or SegmentConfig).model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]

@@ -1,0 +1,79 @@
+"""Segmenters that begin from the weights of another one: fine-tuning on few masks, or a last phase under lighter changes of the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..core.errors import InvalidInput
+from ..layers.weights import digest, fit_state, load_state
+from ..shipped import resolve_segmenter, segmenter_facts
+
+_LAST = "unet1.final."
+
+
+def start_digest(name: str) -> str:
+    """Return the SHA-256 of the weights that a recipe begins from, so that a run of other weights is another run.
+
+    Args:
+        name: Shipped segmenter, or a folder with `segmenter.json`.
+    """
+    return digest(resolve_segmenter(name)[0] / "segmenter.safetensors")
+
+
+def seen_before(name: str) -> set[str]:
+    """Return the sets that the weights begun from were trained on; none where nothing is begun from."""
+    return set(segmenter_facts(name).get("training_data", ())) if name else set()
+
+
+def start_from(name: str, model: Any, *, model_name: str, options: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Load the weights of a segmenter into a new network; structures that both have keep their answer, new ones begin at random.
+
+    Args:
+        name: Shipped segmenter, or a folder with `segmenter.json`.
+        model: New network, of `classes`.
+        model_name: Registered name of it.
+        options: Of it, without classes.
+        classes: Structures, in the order of its outputs.
+
+    Raises:
+        UnknownName: No such segmenter.
+        InvalidInput: Its network is another one; or it is a W-Net of other structures, whose second part reads every answer of the first.
+        IncompatibleWeights: The file is damaged.
+    """
+    facts = segmenter_facts(name)
+    theirs = {k: v for k, v in facts["options"].items() if k != "classes"}
+    if (facts["model"], theirs) != (model_name, dict(options)):
+        raise InvalidInput(
+            f"{name!r} is {facts['model']} with {theirs}, the recipe is {model_name} with {dict(options)}.",
+            code="config.invalid",
+            hint="Give model and options of the segmenter that is begun from.",
+        )
+    state = {
+        k: v.float() if v.is_floating_point() else v
+        for k, v in load_state(resolve_segmenter(name)[0] / "segmenter.safetensors").items()
+    }
+    known = list(facts["classes"])
+    if known != list(classes):
+        if getattr(model, "unet2", None) is not None:
+            raise InvalidInput(
+                f"{name!r} is a W-Net of {', '.join(known)}; one of {', '.join(classes)} cannot begin from it.",
+                code="config.invalid",
+                hint="Give the same structures in the same order.",
+            )
+        state |= _rows(model.state_dict(), state, known, classes)
+    fit_state(model, state)
+
+
+def _rows(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], known: list[str], classes: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return the last layer: rows of structures that both have, the others as they are."""
+    made = {k: v.clone() for k, v in own.items() if k.startswith(_LAST)}
+    for number, structure in enumerate(classes):
+        if structure in known:
+            for key, value in made.items():
+                value[number] = given[key][known.index(structure)]
+    return made
