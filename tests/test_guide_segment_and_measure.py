@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from fundusion import measuring
+from fundusion import measuring, segmenting
 from fundusion.biomarkers.eye import SURE, UNSURE
 from fundusion.biomarkers.reference import BANDWIDTH, MIN_NEAR, MIN_PATIENTS
 from fundusion.cli import app
@@ -34,7 +34,7 @@ def test_commands_and_options_exist():
 
 def test_numbers_are_those_of_the_code():
     assert f"brought to {FRAME_PX} px" in GUIDE
-    assert measuring.LEAST_SHARE == 0.5
+    assert segmenting.LEAST_SHARE == 0.5
     assert "less than half of those it was trained on" in GUIDE
     assert f"outer {measuring._RIM:.1%}".replace("%", " %") in GUIDE
     assert f"under {measuring._LEAST_PX} px" in GUIDE

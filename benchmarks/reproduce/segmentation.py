@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -211,6 +213,27 @@ def disc_cup(segmenter: Segmenter, data: Path) -> dict[str, Any]:
     return rows
 
 
+def smaller_discs(segmenter: Segmenter, data: Path) -> None:
+    """Print Dice of the disc, and the error of the cup-to-disc ratio, when held-out pictures are made smaller before they are segmented."""
+    for side in (512, 384, 256, 192):
+        row: dict[str, list[float]] = {}
+        for name, level in (("drishti_gs", 128), ("idrid.segmentation", 1)):
+            for record in (r for r in held_out(name, data) if "disc" in r.masks):
+                pixels = read_study(record).images["cfp"][0].pixels
+                top, left, bottom, right = find_field_of_view(pixels).box
+                share = side / max(bottom - top, right - left)
+                small = cv2.resize(pixels, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+                found = segment_image(segmenter, np.asarray(small, np.uint8)).masks
+                drawn = cv2.resize(
+                    found["disc"].astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR
+                )
+                row.setdefault(name, []).append(dice(drawn >= 0.5, read_mask(record.masks["disc"][0]) >= level))
+                if "cup" in record.masks and found["disc"].any():
+                    ratio = height(found["cup"]) / height(found["disc"])
+                    row.setdefault("vCDR error", []).append(abs(ratio - float(record.labels["vcdr"])))
+        print(side, {k: round(float(np.mean(v)), 3) for k, v in row.items()}, flush=True)
+
+
 def artery_vein(segmenter: Segmenter, data: Path) -> dict[str, Any]:
     """Return the share of vessel pixels of HRF whose more probable class is the right one."""
 
@@ -225,8 +248,36 @@ def artery_vein(segmenter: Segmenter, data: Path) -> dict[str, Any]:
 
 def lesions(segmenter: Segmenter, data: Path) -> dict[str, Any]:
     """Return the area under the precision-recall curve over all pixels of the held-out pictures, with an interval over pictures."""
+    random = np.random.default_rng(0)
+    rows = {}
+    for name, counts in lesion_counts(segmenter, held_out("idrid.segmentation", data)).items():
+        draws = [
+            average_precision(sum(counts[i] for i in random.integers(len(counts), size=len(counts))))
+            for _ in range(2000)
+        ]
+        low, high = np.nanquantile(draws, [0.025, 0.975])
+        whole = average_precision(sum(counts))
+        rows[name] = [round(float(v), 4) for v in (whole, low, high)] + [len(counts)]
+    return rows
+
+
+def lesion_scales(segmenter: Segmenter, data: Path) -> None:
+    """Print the area under the curve when the field of view is brought to other sides, also of every fifth picture that was trained on."""
+    for share in (1.0, 1.125, 1.25, 1.375, 1.5):
+        side = round(segmenter.trained_px * share / 32) * 32
+        one = replace(segmenter, field_px=side)
+        for words, records in (
+            ("trained on", _trained_on("idrid.segmentation", data)[::5]),
+            ("held out", held_out("idrid.segmentation", data)),
+        ):
+            found = lesion_counts(one, records)
+            print(side, words, {c: round(average_precision(sum(v)), 3) for c, v in found.items()}, flush=True)
+
+
+def lesion_counts(segmenter: Segmenter, records: Sequence[StudyRecord]) -> dict[str, list[npt.NDArray[np.int64]]]:
+    """Return pixels per level of probability of each lesion, absent and present `(2, levels)`, in each picture."""
     kept: dict[str, list[npt.NDArray[np.int64]]] = {c: [] for c in segmenter.classes}
-    for record in held_out("idrid.segmentation", data):
+    for record in records:
         image = read_study(record).images["cfp"][0]
         found = segment_image(segmenter, image)
         inside = found.field.mask(image.pixels.shape)
@@ -237,17 +288,7 @@ def lesions(segmenter: Segmenter, data: Path) -> dict[str, Any]:
             values = np.rint(found.probabilities[name][inside] * (_LEVELS - 1)).astype(np.int64)
             counts = [np.bincount(values[truth[inside] == side], minlength=_LEVELS) for side in (False, True)]
             kept[name].append(np.stack(counts))
-    random = np.random.default_rng(0)
-    rows = {}
-    for name, counts in kept.items():
-        draws = [
-            average_precision(sum(counts[i] for i in random.integers(len(counts), size=len(counts))))
-            for _ in range(2000)
-        ]
-        low, high = np.nanquantile(draws, [0.025, 0.975])
-        whole = average_precision(sum(counts))
-        rows[name] = [round(float(v), 4) for v in (whole, low, high)] + [len(counts)]
-    return rows
+    return kept
 
 
 def ffa_areas(segmenter: Segmenter, data: Path) -> dict[str, Any]:
@@ -343,11 +384,22 @@ def main() -> None:
     parser.add_argument(
         "--threshold", action="store_true", help="Only print the thresholds that training pictures ask for."
     )
+    parser.add_argument(
+        "--scales", action="store_true", help="Only print what lesions gain when pictures are enlarged."
+    )
+    parser.add_argument("--smaller", action="store_true", help="Only print what discs lose when pictures are small.")
     parser.add_argument("--reliability", action="store_true", help="Only the error of calibration; adds to the file.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/segmentation.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     given = dict(m.split("=", 1) for m in options.model)
+    if options.smaller:
+        smaller_discs(load_segmenter(given.get("disc_cup", "disc_cup")), options.data)
+        return
+    if options.scales:
+        for kind in given or ("microaneurysms",):
+            lesion_scales(load_segmenter(given.get(kind, kind)), options.data)
+        return
     if options.threshold:
         if not given or "vessels" in given:
             print("vessel", best_threshold(load_segmenter(given.get("vessels", "vessels")), options.data))

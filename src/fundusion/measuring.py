@@ -21,8 +21,6 @@ from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, squ
 from .shipped import resolve_segmenter, segmenter_facts, shipped_segmenters
 from .transforms.squares import FRAME_PX, Squares
 
-#: A field narrower than this share of the square a segmenter was trained at shows too little: most of its pixels would be invented.
-LEAST_SHARE = 0.5
 #: Width of the rim of the field, as a share of the frame, where reflexes and shadows look like lesions; the least lesion, px of the
 #: frame (about 30 um across); lesions that a bright disc is taken for.
 _RIM, _LEAST_PX, _BRIGHT = 0.015, 8, ("EX", "SE")
@@ -154,7 +152,7 @@ class Measurer:
             if key not in self.used:
                 continue
             segmenter = _loaded(key, self.device)
-            if squares.side_px < LEAST_SHARE * segmenter.field_px:
+            if squares.side_px < segmenter.least_px:
                 names = [_MEASURED_AS.get(c, c) for c in segmenter.classes if c not in held_back]
                 absent |= {n: "image.too_small" for n in names if n not in masks}
                 continue

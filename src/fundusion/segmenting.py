@@ -1,4 +1,4 @@
-"""Masks of a photograph: cut to the field of view, segmented at the scale of training, brought back to the picture's own pixels."""
+"""Masks of a photograph: cut to the field of view, segmented at the scale of its segmenter, brought back to the picture's own pixels."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ Precision = Literal["auto", "fp16", "bf16", "fp32"]
 Answer = Callable[[torch.Tensor], torch.Tensor]
 #: Mirror images that are averaged: none, left-right, up-down, both.
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+#: A field narrower than this share of the square a segmenter was trained at shows too little, unless it says otherwise: most of its
+#: pixels would be invented.
+LEAST_SHARE = 0.5
 #: Share of the largest region below which one is no disc.
 _SPECK = 0.25
 
@@ -60,6 +63,16 @@ class Segmenter:
     facts: Mapping[str, Any] = field(default_factory=dict)
     #: The faster way this machine was found to have; see `_route`.
     _routes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def trained_px(self) -> int:
+        """Return the side of the square in training; small structures may be found better in a larger one."""
+        return int(self.facts.get("trained_px", self.field_px))
+
+    @property
+    def least_px(self) -> float:
+        """Return the side of the field of view, in a picture's own pixels, below which the segmenter should not be asked."""
+        return float(self.facts.get("least_px", LEAST_SHARE * self.trained_px))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ import torch
 from fundusion.core.errors import InvalidInput
 from fundusion.layers.weights import load_state
 from fundusion.segmenting import load_segmenter
-from fundusion.shipped import segmenter_facts
 from fundusion.train import loop
 from fundusion.train.config import FitConfig
 from fundusion.train.mask_data import MaskSet
+from fundusion.train.segment_calibration import calibrate_segmenter
 from fundusion.train.segmentation import SegmentConfig, prepare_segmentation, read_recipe, train_segmenter
 
 FIT = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 2, "ema": 0.5, "checkpoint_every": 1}
@@ -119,6 +119,22 @@ def test_a_digest_follows_what_decides_the_weights_only(tree):
     assert config_of(tree, zoom=1.1).digest() != base.digest()
 
 
+def test_a_segmenter_may_be_used_at_another_scale_and_says_what_it_needs(tree, tmp_path):
+    plain = config_of(tree)
+    larger = plain.model_copy(update={"used_px": 96, "least_px": 20})
+    assert larger.digest() == plain.digest()
+    train_segmenter(tmp_path / "a", config=plain)
+    train_segmenter(tmp_path / "b", config=larger)
+    one, two = (load_segmenter(tmp_path / n) for n in "ab")
+    assert (one.field_px, one.trained_px, one.least_px) == (64, 64, 32)
+    assert (two.field_px, two.trained_px, two.least_px) == (96, 64, 20)
+    assert one.sha256 == two.sha256
+    # Calibrated where it is used.
+    assert "vessel" in calibrate_segmenter(tmp_path / "b", larger)
+    with pytest.raises(InvalidInput, match="at 96 px"):
+        calibrate_segmenter(tmp_path / "b", plain)
+
+
 def test_recipes_in_the_repository_are_valid():
     from pathlib import Path
 
@@ -127,7 +143,10 @@ def test_recipes_in_the_repository_are_valid():
         config = read_recipe(folder / f"{name}.toml", "data")
         assert all(s.root.startswith("data") for s in config.sets)
         # What the weights are for travels with them.
-        assert config.modality == segmenter_facts(name)["modality"] == ("ffa" if name == "ffa_areas" else "cfp")
+        shipped = load_segmenter(name)
+        assert (shipped.field_px, shipped.trained_px) == (config.scale_px, config.field_px)
+        assert shipped.least_px == (config.least_px or config.field_px / 2)
+        assert config.modality == shipped.facts["modality"] == ("ffa" if name == "ffa_areas" else "cfp")
 
 
 @pytest.mark.parametrize(

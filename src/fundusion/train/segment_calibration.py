@@ -129,16 +129,16 @@ def calibrate_segmenter(
     """
     reporter = reporter or (lambda title: nullcontext(lambda *a, **k: None))
     segmenter = load_segmenter(Path(folder))
-    if not set(segmenter.classes) <= set(config.classes) or segmenter.field_px != config.field_px:
+    if not set(segmenter.classes) <= set(config.classes) or segmenter.field_px != config.scale_px:
         raise InvalidInput(
             f"the segmenter draws {', '.join(segmenter.classes)} at {segmenter.field_px} px, the recipe "
-            f"{', '.join(config.classes)} at {config.field_px} px.",
+            f"{', '.join(config.classes)} at {config.scale_px} px.",
             code="config.invalid",
             hint="Give the recipe it was trained by.",
         )
     if data is None:
         data = prepare_masks(
-            config.sets, config.classes, field_px=config.field_px, cache=config.cache, reporter=reporter
+            config.sets, config.classes, field_px=config.scale_px, cache=config.cache, reporter=reporter
         )
     rows = np.flatnonzero(data.held_out(config.validation_fraction, seed=config.train.seed))
     counts: dict[str, list[Counts]] = {c: [] for c in segmenter.classes}

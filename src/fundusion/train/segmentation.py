@@ -53,6 +53,11 @@ class SegmentConfig(BaseModel):
     unseen: tuple[MaskSet, ...] = ()
     #: Side of the square that the field of view is scaled to, px.
     field_px: int = Field(default=768, ge=64, multiple_of=32)
+    #: Side at which it is used afterwards, where that is not the one of training: small structures may be found better when enlarged
+    #: (Touvron et al. 2019, arXiv:1906.06423).
+    used_px: int | None = Field(default=None, ge=64, multiple_of=32)
+    #: Side in a picture's own pixels below which it is not asked; half of the side in training where nothing is said.
+    least_px: int | None = Field(default=None, ge=32)
     #: Side of a patch; as large as the field where the whole eye must be seen.
     patch_px: int = Field(default=256, ge=32, multiple_of=32)
     #: Patches per picture and epoch.
@@ -83,11 +88,28 @@ class SegmentConfig(BaseModel):
     terms: str = ""
     train: FitConfig = FitConfig(epochs=40, batch_size=8, learning_rate=2e-3, warmup_steps=100, ema=0.99, clip=2.0)
 
+    @property
+    def scale_px(self) -> int:
+        """Return the side at which the segmenter is used."""
+        return self.used_px or self.field_px
+
     def digest(self) -> str:
         """Return a digest of everything that decides the weights."""
         value = self.model_dump(mode="json")
         value["train"] = deciding(value["train"])
-        for key in ("cache", "compile", "unseen", "thresholds", "inside", "unproven", "terms", "kept", "modality"):
+        for key in (
+            "cache",
+            "compile",
+            "unseen",
+            "thresholds",
+            "inside",
+            "unproven",
+            "terms",
+            "kept",
+            "modality",
+            "used_px",
+            "least_px",
+        ):
             value.pop(key)
         if self.detail == 1:
             value.pop("detail")
@@ -244,7 +266,9 @@ class SegmentRun(PlainJob):
                 "model": self.config.model,
                 "options": {**self.config.options, "classes": list(classes)},
                 "classes": list(classes),
-                "field_px": self.config.field_px,
+                "field_px": self.config.scale_px,
+                **({"trained_px": self.config.field_px} if self.config.used_px else {}),
+                **({"least_px": self.config.least_px} if self.config.least_px else {}),
                 "thresholds": {c: self.config.thresholds.get(c, 0.5) for c in classes},
                 "inside": self.config.inside,
                 **({"unproven": self.config.unproven} if self.config.unproven else {}),

@@ -70,7 +70,7 @@ def score_unseen(out: str | Path, config: SegmentConfig, *, reporter: Reporter |
     segmenter, found = load_segmenter(out), {}
     for source in config.unseen:
         data = prepare_masks(
-            (source,), segmenter.classes, field_px=config.field_px, reporter=reporter, cache=config.cache
+            (source,), segmenter.classes, field_px=config.scale_px, reporter=reporter, cache=config.cache
         )
         with reporter(f"segmenting {source.name}") as show:
             rows = []
