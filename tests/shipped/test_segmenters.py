@@ -26,11 +26,15 @@ def test_every_segmenter_loads_and_names_its_sets_on_its_card(name):
 
 @pytest.mark.parametrize("name", shipped_segmenters())
 def test_every_segmenter_is_what_its_recipe_makes(name):
-    facts = load_segmenter(name).facts
+    segmenter = load_segmenter(name)
+    facts = segmenter.facts
     recipe = read_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.toml", "data")
     assert facts["model"] == recipe.model
     assert {k: v for k, v in facts["options"].items() if k != "classes"} == recipe.options
-    assert (facts["field_px"], facts["epochs"]) == (recipe.field_px, recipe.train.epochs)
+    assert (facts["field_px"], facts["epochs"]) == (recipe.scale_px, recipe.train.epochs)
+    assert segmenter.trained_px == recipe.field_px
+    assert segmenter.least_px == (recipe.least_px or recipe.field_px / 2)
+    assert facts["modality"] == recipe.modality == ("ffa" if name == "ffa_areas" else "cfp")
     # An output that was not learned may be cut off; its card says so.
     assert set(facts["classes"]) <= set(recipe.classes)
     assert facts["thresholds"] == {c: recipe.thresholds.get(c, 0.5) for c in facts["classes"]}
