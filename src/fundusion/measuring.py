@@ -73,7 +73,7 @@ class Measurer:
 
     Example:
         >>> Measurer(names=("disc_cup",)).sides
-        (320,)
+        (512,)
     """
 
     names: tuple[str, ...]
