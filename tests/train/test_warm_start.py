@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from fundusion.core.errors import InvalidInput, UnknownName
+from fundusion.core.errors import IncompatibleWeights, InvalidInput, UnknownName
 from fundusion.core.registry import models
 from fundusion.layers.weights import digest, save_state
 from fundusion.segmenting import load_segmenter
@@ -106,6 +106,16 @@ def test_another_network_is_refused(tmp_path):
         )
     with pytest.raises(UnknownName):
         start_digest("nothing")
+
+
+def test_weights_that_were_exchanged_are_refused(tree, tmp_path):
+    written(tmp_path / "old")
+    torch.manual_seed(8)
+    other = models.create("unet.small", **OPTIONS, classes=("vessel",))
+    save_state(tmp_path / "old" / "segmenter.safetensors", other.state_dict(), metadata={"model": "unet.small"})
+    with pytest.raises(IncompatibleWeights) as caught:
+        prepare_segmentation(tmp_path / "run", config_of(tree, tmp_path / "old"), quiet)
+    assert caught.value.code == "model.digest"
 
 
 def test_what_is_begun_from_decides_the_weights_and_where_it_lies_does_not(tree, tmp_path):

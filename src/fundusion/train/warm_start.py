@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import InvalidInput
-from ..layers.weights import digest, fit_state, load_state
-from ..shipped import resolve_segmenter, segmenter_facts
+from ..layers.weights import fit_state
+from ..segmenting import load_segmenter
+from ..shipped import segmenter_facts
 
 _LAST = "unet1.final."
 
@@ -20,7 +21,7 @@ def start_digest(name: str) -> str:
     Args:
         name: Shipped segmenter, or a folder with `segmenter.json`.
     """
-    return digest(resolve_segmenter(name)[0] / "segmenter.safetensors")
+    return str(segmenter_facts(name)["sha256"])
 
 
 def seen_before(name: str) -> set[str]:
@@ -41,9 +42,10 @@ def start_from(name: str, model: Any, *, model_name: str, options: Mapping[str, 
     Raises:
         UnknownName: No such segmenter.
         InvalidInput: Its network is another one; or it is a W-Net of other structures, whose second part reads every answer of the first.
-        IncompatibleWeights: The file is damaged.
+        IncompatibleWeights: The file was damaged or exchanged (`model.digest`).
     """
-    facts = segmenter_facts(name)
+    begun = load_segmenter(name)
+    facts = begun.facts
     theirs = {k: v for k, v in facts["options"].items() if k != "classes"}
     if (facts["model"], theirs) != (model_name, dict(options)):
         raise InvalidInput(
@@ -51,11 +53,8 @@ def start_from(name: str, model: Any, *, model_name: str, options: Mapping[str, 
             code="config.invalid",
             hint="Give model and options of the segmenter that is begun from.",
         )
-    state = {
-        k: v.float() if v.is_floating_point() else v
-        for k, v in load_state(resolve_segmenter(name)[0] / "segmenter.safetensors").items()
-    }
-    known = list(facts["classes"])
+    state = begun.model.state_dict()
+    known = list(begun.classes)
     if known != list(classes):
         if getattr(model, "unet2", None) is not None:
             raise InvalidInput(
@@ -63,7 +62,7 @@ def start_from(name: str, model: Any, *, model_name: str, options: Mapping[str, 
                 code="config.invalid",
                 hint="Give the same structures in the same order.",
             )
-        state |= _rows(model.state_dict(), state, known, classes)
+        state = state | _rows(model.state_dict(), state, known, classes)
     fit_state(model, state)
 
 
