@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from .biomarkers import catalogue
 from .biomarkers.artery_vein import one_class_per_vessel
-from .biomarkers.eye import STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measure_eye
+from .biomarkers.eye import NASAL, STRUCTURES, UNSURE, EyeFacts, EyeMeasurements, measure_eye
+from .biomarkers.fovea import find_fovea
+from .biomarkers.optic_disc import disc_of
 from .core.errors import UnknownName
 from .core.results import Measurement
 from .segmenting import Segmenter, largest_region, load_segmenter, masks_of, square_probabilities, surest_region
@@ -131,7 +133,7 @@ class Measurer:
     def measured_with(self) -> str:
         """What made the numbers, short: only numbers that were made alike may be compared."""
         digests = (f"{_title(n)}:{_facts(n)['sha256'][:8]}" for n in self.used)
-        return f"{'|'.join(digests)}|frame:{FRAME_PX}|flips:{self.flips}"
+        return f"{'|'.join(digests)}|frame:{FRAME_PX}|flips:{self.flips}|fovea:found"
 
     def measure(self, squares: Squares, *, laterality: str | None = None) -> MeasuredPhotograph:
         """Return masks and measurements of one photograph.
@@ -169,9 +171,10 @@ class Measurer:
             _tell_apart(masks, probabilities, *kinds)
         _keep_one_disc(masks, probabilities)
         clean_lesions(masks, probabilities, squares.field)
+        facts = EyeFacts(spacing_um=squares.um_per_px, laterality=laterality, estimate_scale=self.estimate_scale)
         measured = measure_eye(
             {**masks, "field": squares.field},
-            EyeFacts(spacing_um=squares.um_per_px, laterality=laterality, estimate_scale=self.estimate_scale),
+            look_for_fovea(facts, squares.frame, masks, squares.field),
             probabilities=probabilities,
         )
         absent = {n: absent[n] for n in sorted(absent.keys() - masks)}
@@ -308,6 +311,27 @@ def _lesions_inside(mask: Bools, allowed: Bools) -> Bools:
     found = np.zeros_like(mask)
     found[mask] = kept[here]
     return found
+
+
+def look_for_fovea(
+    facts: EyeFacts, pixels: npt.NDArray[np.uint8], masks: Mapping[str, Any], field: Bools | None
+) -> EyeFacts:
+    """Return what is known of an eye with the fovea that its photograph shows; one that was stated is left as it is.
+
+    Args:
+        facts: Of the eye.
+        pixels: `(H, W, 3)` uint8, the photograph in the frame of the masks.
+        masks: Structure to `(H, W)`; "disc" is needed, "vessels" helps.
+        field: `(H, W)`, or None for the whole picture.
+    """
+    disc = disc_of(masks["disc"], field) if "disc" in masks else "disc.absent"
+    if facts.fovea is not None or isinstance(disc, str):
+        return facts
+    nasal = NASAL.get(str(facts.laterality))
+    found = find_fovea(pixels, disc, vessels=masks.get("vessels"), field=field, nasal=nasal)
+    if isinstance(found, str):
+        return replace(facts, no_fovea=found)
+    return replace(facts, fovea=found.center, fovea_found=True)
 
 
 def _worded(rows: Sequence[Measurement], masks: Mapping[str, Any], absent: Mapping[str, str]) -> list[Measurement]:

@@ -23,6 +23,7 @@ from ..core.durable import write_bytes
 from ..core.errors import FundusionError, InvalidInput
 from ..core.results import Measurement
 from ..core.study import Image
+from ..measuring import look_for_fovea
 from ..quality.gradability import assess
 from ..readers.image import read_image
 from ..readers.mask import SUFFIXES, read_color_mask, read_mask
@@ -30,6 +31,7 @@ from ..report.age_plots import age_plot_files
 from ..report.cohort_page import summary_of
 from ..report.eye_pictures import zone_files
 from ..report.render import safe_file_name
+from ..transforms.field_of_view import find_field_of_view
 from .cohort_pages import FOLDER, write_eye_page, write_list
 from .ledger import Entry, Ledger
 from .measurement_tables import FORMATS, measurement_row, write_measurement_tables
@@ -243,6 +245,9 @@ def measure_item(item: MaskItem, reading: Reading) -> Measured:
     code = _no_vessels(masks)
     if code:
         raise InvalidInput(REASONS[code], code=code, hint="Check that white is vessel and black is not.")
+    if image is not None and image.pixels.shape[2:] == (3,):
+        seen = masks.get("field", find_field_of_view(image.pixels).mask(image.pixels.shape))
+        facts = look_for_fovea(facts, image.pixels, masks, seen)
     found = measure_eye(masks, facts, probabilities=probabilities)
     return Measured(found=found, laterality=facts.laterality, masks=masks, image=image)
 

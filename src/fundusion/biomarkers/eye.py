@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.results import Measurement
-from . import arcades, branching, caliber, catalogue, complexity, lesions, optic_disc, tortuosity
+from . import arcades, branching, caliber, catalogue, complexity, fovea, lesions, optic_disc, tortuosity
 from .compiled import warm_up
 from .outcome import Outcome, failed, finite, median_of
 from .scale import Scale, scale_of
@@ -23,6 +23,8 @@ Bools = npt.NDArray[np.bool_]
 MOST_DENSITY = 0.5
 #: Names of masks that are no lesions.
 STRUCTURES = ("artery", "vein", "vessels", "disc", "cup", "field")
+#: Eye to the side that is nasal: +1 right, as in a photograph of a right eye.
+NASAL = {"OD": 1.0, "OS": -1.0}
 #: Thresholds between which a probability map says how sure a mask is.
 SURE, UNSURE = 0.6, 0.4
 
@@ -38,6 +40,8 @@ class EyeFacts:
         spacing_um: Micrometres per pixel; None where it is not known.
         laterality: "OD", "OS" or None.
         fovea: (row, col) or None.
+        fovea_found: Whether `find_fovea` found it, where nobody stated it: what rests on it is marked, and it does not tell the side of the eye.
+        no_fovea: Code of the reason why it is None.
         ungradable: Whether the picture was judged ungradable.
         estimate_scale: Whether micrometres may be taken from the assumed size of a disc.
     """
@@ -45,6 +49,8 @@ class EyeFacts:
     spacing_um: float | None = None
     laterality: str | None = None
     fovea: tuple[float, float] | None = None
+    fovea_found: bool = False
+    no_fovea: str = "fovea.absent"
     ungradable: bool = False
     estimate_scale: bool = True
 
@@ -220,19 +226,18 @@ def _orient(eye: _Eye) -> None:
     spacing = eye.facts.spacing_um
     usable = spacing is not None and math.isfinite(spacing) and spacing > 0
     eye.scale = scale_of(spacing if usable else None, eye.disc, estimate=eye.facts.estimate_scale)
-    fovea = eye.facts.fovea
-    if fovea is not None:
-        inside = all(math.isfinite(v) and 0 <= v <= s - 1 for v, s in zip(fovea, eye.shape, strict=True))
-        eye.fovea, eye.no_fovea = (fovea, "") if inside else (None, "fovea.outside")
-    # Nasal is to the right in a photograph of a right eye.
-    eye.nasal = {"OD": 1.0, "OS": -1.0}.get(str(eye.facts.laterality))
+    place, eye.no_fovea = eye.facts.fovea, eye.facts.no_fovea
+    if place is not None:
+        inside = all(math.isfinite(v) and 0 <= v <= s - 1 for v, s in zip(place, eye.shape, strict=True))
+        eye.fovea, eye.no_fovea = (place, "") if inside else (None, "fovea.outside")
+    eye.nasal = NASAL.get(str(eye.facts.laterality))
     if eye.disc and eye.fovea:
         away = optic_disc.to_fovea(eye.disc, eye.fovea, eye.nasal)["disc_fovea_distance"]
         if away.failure:
             eye.fovea, eye.no_fovea = None, away.failure
             if away.failure == "laterality.contradiction":
                 eye.nasal, eye.no_side = None, away.failure
-        elif eye.nasal is None:
+        elif eye.nasal is None and not eye.facts.fovea_found:
             eye.nasal = 1.0 if eye.disc.center[1] > eye.fovea[1] else -1.0
 
 
@@ -370,7 +375,12 @@ def _arcade(eye: _Eye, kind: str) -> Outcome:
     if eye.fovea:
         tilt = optic_disc.to_fovea(eye.disc, eye.fovea, None)["disc_fovea_angle"].value or 0.0
     found = caliber.crossings(eye.graphs[kind], eye.disc.center, arcades.ARCADE_RADII * eye.disc.diameter_px / 2)
-    return arcades.arcade_angle(found, -eye.nasal, tilt)
+    return arcades.arcade_angle(found, -eye.nasal, tilt).flagged(*_of_fovea(eye))
+
+
+def _of_fovea(eye: _Eye) -> tuple[str, ...]:
+    """Return the remark on what rests on a fovea that nobody stated."""
+    return ("fovea.found",) if eye.fovea and eye.facts.fovea_found else ()
 
 
 def _disc_and_cup(eye: _Eye) -> None:
@@ -391,8 +401,10 @@ def _disc_and_cup(eye: _Eye) -> None:
             found |= {n: failed(code) for n in names if catalogue.OF_EYE[n].group == "cup"}
         found |= {n: failed(eye.no_fovea) for n in ("disc_fovea_distance", "disc_fovea_angle")}
         if eye.fovea is not None:
-            way = optic_disc.to_fovea(eye.disc, eye.fovea, eye.nasal)
-            found |= way | {"disc_fovea_distance": eye.scale.convert(way["disc_fovea_distance"])}
+            error = fovea.ERROR_DD * eye.disc.diameter_px if eye.facts.fovea_found else None
+            way = optic_disc.to_fovea(eye.disc, eye.fovea, eye.nasal, error)
+            way |= {"disc_fovea_distance": eye.scale.convert(way["disc_fovea_distance"])}
+            found |= {name: outcome.flagged(*_of_fovea(eye)) for name, outcome in way.items()}
     eye.rows += [(n, found[n], "disc" if catalogue.OF_EYE[n].group != "fovea" else "disc to fovea") for n in names]
 
 
@@ -420,7 +432,9 @@ def _lesions(eye: _Eye) -> None:
             found = found if grid is not None else found | lesions.no_sectors(code)
         for region, (number, area) in found.items():
             place = "field" if region == "all" else f"ETDRS {region}"
-            number = number.flagged("scale.estimated") if eye.scale.estimated and region != "all" else number
+            if region != "all":
+                number, area = (o.flagged(*_of_fovea(eye)) for o in (number, area))
+                number = number.flagged("scale.estimated") if eye.scale.estimated else number
             eye.rows += [(f"{name}_count", number, place), (f"{name}_area", eye.scale.convert(area, 2), place)]
 
 

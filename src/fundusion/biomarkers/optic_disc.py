@@ -232,13 +232,16 @@ def _quadrants(nasal: float) -> dict[str, npt.NDArray[np.int64]]:
     return {name: np.flatnonzero(m) for name, m in masks.items()}
 
 
-def to_fovea(disc: Disc, fovea: tuple[float, float], nasal: float | None) -> dict[str, Outcome]:
+def to_fovea(
+    disc: Disc, fovea: tuple[float, float], nasal: float | None, error_px: float | None = None
+) -> dict[str, Outcome]:
     """Return the distance from the centre of the disc to the fovea, px, and the angle of that line below the horizontal.
 
     Args:
         disc: Optic disc.
         fovea: (row, col).
         nasal: Unused where None; else a fovea on the nasal side is a contradiction.
+        error_px: One standard error of the place of the fovea along each axis; None where it is not known.
 
     Source:
         Disc-fovea distance 4.76 +- 0.34 mm: Jonas et al. 2015, doi:10.1371/journal.pone.0138701; disc-fovea angle 7.8 +- 3.6 degrees, the fovea below the disc:
@@ -257,4 +260,8 @@ def to_fovea(disc: Disc, fovea: tuple[float, float], nasal: float | None) -> dic
         return {n: failed("fovea.distance") for n in names}
     if nasal is not None and aside * nasal > 0:
         return {n: failed("laterality.contradiction") for n in names}
-    return {names[0]: finite(distance, 1), names[1]: finite(math.degrees(math.atan2(down, abs(aside))), 1)}
+    turn = None if error_px is None else math.degrees(error_px / distance)
+    return {
+        names[0]: finite(distance, 1, error_px),
+        names[1]: finite(math.degrees(math.atan2(down, abs(aside))), 1, turn),
+    }
