@@ -85,13 +85,17 @@ def test_what_rests_on_a_found_fovea_says_so_and_carries_its_error():
         *np.subtract(truth.fovea.center, disc.center)), rel=0.01)  # fmt: skip
 
 
-def test_a_found_fovea_does_not_tell_the_eye():
-    _, truth, _, masks = drawn_eye(2, "OD")
-    masks = {**masks, "disc": truth.disc.mask(masks["field"].shape)}
-    assert measure_eye(masks, EyeFacts(fovea=truth.fovea.center)).nasal == 1.0
+def test_a_found_fovea_tells_the_side_and_says_so():
+    _, truth, _, masks = drawn_eye(2, "OS")
+    shape = masks["field"].shape
+    masks = {**masks, "disc": truth.disc.mask(shape), "cup": truth.cup.mask(shape)}
+    stated = measure_eye(masks, EyeFacts(laterality="OS", fovea=truth.fovea.center))
     found = measure_eye(masks, EyeFacts(fovea=truth.fovea.center, fovea_found=True))
-    assert found.nasal is None
-    assert found.by_name()["disc_fovea_distance"].value is not None
+    assert found.nasal == stated.nasal == -1.0
+    for name in ("rim_nasal", "rim_temporal", "isnt"):
+        assert found.by_name()[name].value == stated.by_name()[name].value
+        assert found.by_name()[name].flags == ("fovea.found",)
+        assert stated.by_name()[name].flags == ()
 
 
 def test_a_fovea_that_was_not_found_says_why():

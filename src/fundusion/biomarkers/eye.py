@@ -40,7 +40,7 @@ class EyeFacts:
         spacing_um: Micrometres per pixel; None where it is not known.
         laterality: "OD", "OS" or None.
         fovea: (row, col) or None.
-        fovea_found: Whether `find_fovea` found it, where nobody stated it: what rests on it is marked, and it does not tell the side of the eye.
+        fovea_found: Whether `find_fovea` found it, where nobody stated it: what rests on it is marked.
         no_fovea: Code of the reason why it is None.
         ungradable: Whether the picture was judged ungradable.
         estimate_scale: Whether micrometres may be taken from the assumed size of a disc.
@@ -100,6 +100,7 @@ class _Eye:
     no_fovea: str = "fovea.absent"
     nasal: float | None = None
     no_side: str = "laterality.absent"
+    side_found: bool = False
     rows: list[tuple[str, Outcome, str]] = field(default_factory=list)
 
 
@@ -237,8 +238,9 @@ def _orient(eye: _Eye) -> None:
             eye.fovea, eye.no_fovea = None, away.failure
             if away.failure == "laterality.contradiction":
                 eye.nasal, eye.no_side = None, away.failure
-        elif eye.nasal is None and not eye.facts.fovea_found:
-            eye.nasal = 1.0 if eye.disc.center[1] > eye.fovea[1] else -1.0
+        elif eye.nasal is None:
+            # Nasal of the fovea is where the disc lies, whichever eye it is.
+            eye.nasal, eye.side_found = 1.0 if eye.disc.center[1] > eye.fovea[1] else -1.0, eye.facts.fovea_found
 
 
 def _field_px(eye: _Eye) -> int:
@@ -393,9 +395,11 @@ def _disc_and_cup(eye: _Eye) -> None:
         cup = eye.masks.get("cup")
         if cup is not None:
             found |= optic_disc.cup_measures(eye.masks["disc"], cup, eye.disc, eye.nasal)
+            sided = ("rim_nasal", "rim_temporal", "isnt")
             if eye.nasal is None:
-                sided = ("rim_nasal", "rim_temporal", "isnt")
                 found |= {n: failed(eye.no_side) for n in sided if found[n].failure == "laterality.absent"}
+            elif eye.side_found:
+                found |= {n: found[n].flagged(*_of_fovea(eye)) for n in sided}
         else:
             code = eye.refused.get("cup", "cup.absent")
             found |= {n: failed(code) for n in names if catalogue.OF_EYE[n].group == "cup"}

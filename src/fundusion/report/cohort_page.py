@@ -15,7 +15,7 @@ from .compose import DISCLAIMER
 from .eye_pictures import SIDES
 from .measured import GROUPS, group_of, grouped
 from .render import environment, template_file, trusted
-from .words import place_words, reason_words, spread_words, title_words, value_words
+from .words import place_words, remark_words, spread_words, title_words, value_words
 
 #: Shares of the cohort outside of which a measurement is named at the top: the limits of the band.
 LOW, HIGH = 0.05, 0.95
@@ -103,7 +103,7 @@ def beside_row(placed: Placed, age: float | None) -> BesideRow:
         "value": value_words(m.name, value, m.unit) + spread,
         "place": "" if m.region == "field" else place_words(m.region),
         "patients": f"{len(placed.points)} {who}",
-        "remark": "; ".join(reason_words(f) for f in m.flags if f != "scale.estimated"),
+        "remark": "; ".join(remark_words(f) for f in m.flags if f != "scale.estimated"),
     }
     if m.name == "isnt":
         return BesideRow(**told | {"value": "follows the rule" if value == 1 else "does not follow the rule"})

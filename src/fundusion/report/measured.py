@@ -17,7 +17,7 @@ from .age_plots import draw_ages, plotted, sheet_size, sheet_title
 from .canvas import PixelCanvas
 from .eye_pictures import SIDES, structures_pixels, zones_pixels
 from .figures import data_uri
-from .words import behind_words, place_words, reason_words, spread_words, title_words, value_words
+from .words import behind_words, place_words, reason_words, remark_words, spread_words, title_words, value_words
 
 #: Groups of a page in their order.
 GROUPS = ("Optic disc and cup", "Calibres around the disc", "Arteries", "Veins", "All vessels", "Possible lesions")
@@ -149,6 +149,8 @@ def scale_words(found: EyeMeasurements) -> str:
 
 def _summary(found: EyeMeasurements, facts: Mapping[str, Any]) -> str:
     words, width = scale_words(found), facts.get("field_px")
+    if any("fovea.found" in m.flags for m in found.measurements):
+        words += f" {reason_words('fovea.found')}"
     return f"{words} The field of view is {width:.0f} px wide in the file." if width else words
 
 
@@ -226,7 +228,7 @@ def _row(m: Measurement) -> MeasuredRow:
     spread = "" if m.uncertainty is None else f"± {spread_words(value, m.uncertainty, m.unit)}"
     if m.name == "isnt":
         shown, spread = ("follows the rule" if value == 1 else "does not follow the rule"), ""
-    remarks = [{"scale.estimated": "estimated scale"}.get(f, reason_words(f)) for f in m.flags]
+    remarks = [remark_words(f) for f in m.flags]
     return MeasuredRow(
         title=title_words(m.name),
         value=shown,

@@ -38,6 +38,7 @@ _PLACES = {
     "disc": "optic disc",
     "disc to fovea": "disc to fovea",
 }
+_REMARKS = {"scale.estimated": "estimated scale", "fovea.found": "fovea found in the picture"}
 _BEHIND = {
     "density": "pixels", "width_variability": "points", "fractal_dimension": "box sizes", "fractal_dimension_skeleton": "box sizes",
     "lacunarity": "box sizes", "bifurcations": "branchings", "bifurcation_angle": "branchings", "branching_coefficient": "branchings",
@@ -93,10 +94,21 @@ def spread_words(value: float, spread: float, unit: str) -> str:
 
     Example:
         >>> spread_words(273884.0, 2257.0, "um"), spread_words(0.5, 0.04, "1")
-        ('2.26', '0.04')
+        ('2.3', '0.04')
     """
     factor = 1e-3 if unit == "um" and abs(value) >= 5000 else 1e-6 if unit == "um^2" else 1.0
-    return f"{spread * factor:.3g}"
+    # An uncertainty is itself not known to more than two digits.
+    return f"{float(f'{spread * factor:.2g}'):g}"
+
+
+def remark_words(code: str) -> str:
+    """Return what a remark says beside a number: a few words where the page explains them elsewhere, else the sentence.
+
+    Example:
+        >>> remark_words("scale.estimated")
+        'estimated scale'
+    """
+    return _REMARKS.get(code) or reason_words(code)
 
 
 def place_words(region: str | None) -> str:
