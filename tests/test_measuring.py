@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from fundusion.biomarkers.eye import EyeFacts
 from fundusion.core.errors import UnknownName
 from fundusion.core.study import Image
-from fundusion.measuring import Measurer, _centred, _keep_one_disc
+from fundusion.datasets.synthetic import draw_photograph
+from fundusion.measuring import Measurer, _centred, _keep_one_disc, look_for_fovea
 from fundusion.report.eye_pictures import eye_picture_files
 from fundusion.transforms.field_of_view import find_field_of_view
 from fundusion.transforms.squares import FRAME_PX, cut_squares
@@ -221,3 +223,19 @@ def test_what_is_asked_beside_a_disc_belongs_to_the_same_region():
     alone = {"disc": np.where(disc > 0.5, np.float32(0.45), disc)}
     _keep_one_disc({"disc": np.zeros_like(disc, bool)}, alone)
     assert alone["disc"].any()
+
+
+def test_the_fovea_is_looked_for_unless_it_was_stated():
+    pixels, truth = draw_photograph(np.random.default_rng(4), size=400, laterality="OS")
+    shape = pixels.shape[:2]
+    masks = {"disc": truth.disc.mask(shape), "vessels": truth.vessel_mask > 0}
+    field = truth.field.mask(shape)
+    for laterality in ("OS", None):
+        found = look_for_fovea(EyeFacts(laterality=laterality), pixels, masks, field)
+        assert found.fovea_found
+        assert np.hypot(*np.subtract(found.fovea, truth.fovea.center)) < 0.3 * 2 * truth.disc.radius_px
+    stated = EyeFacts(fovea=(5.0, 7.0))
+    assert look_for_fovea(stated, pixels, masks, field) == stated
+    assert look_for_fovea(EyeFacts(), pixels, {}, field).no_fovea == "fovea.absent"
+    flat = look_for_fovea(EyeFacts(laterality="OS"), np.full_like(pixels, 90), masks, field)
+    assert (flat.fovea, flat.no_fovea) == (None, "fovea.unsure")

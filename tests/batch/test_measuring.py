@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars
@@ -11,6 +12,7 @@ from PIL import Image
 from fundusion.batch.measuring import Reading, find_items, measure_all, measure_item
 from fundusion.batch.unproven import write_warnings
 from fundusion.core.errors import FundusionError, InvalidInput
+from fundusion.datasets.synthetic import draw_photograph
 
 
 def save(path, array):
@@ -231,3 +233,22 @@ def test_numbers_of_unproven_masks_carry_the_remark(tmp_path):
     # What is said now is another run than the one where nothing was said.
     with pytest.raises(FundusionError):
         measure_all(items, before)
+
+
+def test_the_fovea_comes_from_the_photograph_where_the_table_states_none(tmp_path):
+    pixels, truth = draw_photograph(np.random.default_rng(6), size=400, laterality="OD")
+    shape = pixels.shape[:2]
+    for folder, picture in (
+        ("vessels", (truth.vessel_mask > 0) * 255), ("discs", truth.disc.mask(shape) * 255), ("images", pixels)
+    ):  # fmt: skip
+        save(tmp_path / folder / "a.png", np.asarray(picture, np.uint8))
+    beside = {"disc": tmp_path / "discs"}
+    plain = measure_item(find_items([tmp_path / "vessels"], companions=beside)[0], Reading(laterality="OD")).found
+    assert plain.by_name()["disc_fovea_distance"].failure == "fovea.absent"
+    item = find_items([tmp_path / "vessels"], companions={**beside, "image": tmp_path / "images"})[0]
+    distance = measure_item(item, Reading(laterality="OD", spacing_um=10.0)).found.by_name()["disc_fovea_distance"]
+    drawn = 10.0 * np.hypot(*np.subtract(truth.fovea.center, truth.disc.center))
+    assert distance.value == pytest.approx(drawn, rel=0.1)
+    assert distance.flags == ("fovea.found",)
+    stated = replace(item, facts={"fovea_row": "200", "fovea_col": "150", "gradable": "yes"})
+    assert measure_item(stated, Reading(laterality="OD")).found.fovea == (200.0, 150.0)
