@@ -5,7 +5,15 @@ import torch
 
 from fundusion.core.registry import models
 from fundusion.layers import precision
-from fundusion.layers.precision import TOLERANCE, MatmulCheck, check_fast_matmul, fast_matmul, plain_attention
+from fundusion.layers.precision import (
+    TOLERANCE,
+    MatmulCheck,
+    bfloat16_is_emulated,
+    check_fast_matmul,
+    fast_matmul,
+    plain_attention,
+    usable_precision,
+)
 
 
 def test_the_check_measures_and_products_stay_exact():
@@ -70,3 +78,22 @@ def test_attention_written_out_gives_the_same_answer():
         assert plain_attention(body) == had
         assert plain_attention(body) == 0
         torch.testing.assert_close(body.forward_features(images), fused, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "emulated"), [(1.0, False), (9.0, True)])
+def test_bfloat16_is_left_out_where_it_is_computed_in_software(monkeypatch, factor, emulated):
+    clock = [0.0]
+
+    def conv2d(x, *_, **__):
+        clock[0] += factor if x.dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    bfloat16_is_emulated.cache_clear()
+    try:
+        assert bfloat16_is_emulated() is emulated
+        assert usable_precision("bf16", "cpu") == ("fp32" if emulated else "bf16")
+        assert usable_precision("fp32", "cpu") == "fp32"
+        assert usable_precision("bf16", "cuda:0") == "bf16"
+    finally:
+        bfloat16_is_emulated.cache_clear()

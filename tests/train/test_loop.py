@@ -276,3 +276,21 @@ def test_the_two_stages_of_cabnet_hold_the_body_then_free_it_and_go_on_exactly(r
     train(records[1], tmp_path / "torn", config=config)
     one, two = weights_of(tmp_path / "whole"), weights_of(tmp_path / "torn")
     assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_bfloat16_that_would_be_emulated_is_float32_and_says_so(records, tmp_path, monkeypatch):
+    titles = []
+
+    def reporter(title):
+        titles.append(title)
+        return nullcontext(lambda *a, **k: None)
+
+    short = {"train__sizes": [[32, 1]]}
+    train(records[1], tmp_path / "plain", config=config_of(**short), reporter=reporter)
+    assert "training steps" in titles
+    for module in ("loop", "evaluation"):
+        monkeypatch.setattr(f"fundusion.train.{module}.usable_precision", lambda *_: "fp32")
+    train(records[1], tmp_path / "asked", config=config_of(**short, train__precision="bf16"), reporter=reporter)
+    assert any(t.startswith("training steps (float32: this processor has no bfloat16") for t in titles)
+    one, two = weights_of(tmp_path / "plain"), weights_of(tmp_path / "asked")
+    assert all(torch.equal(one[k], two[k]) for k in one)

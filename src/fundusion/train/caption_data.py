@@ -18,7 +18,7 @@ from ..core.vocabulary import TABLE
 from ..datasets._splits import position_of
 from ..datasets.synthetic import DrawnEye, draw_eye
 from ..layers.eye_words import MODALITIES, question, told_findings, told_picture, told_yes
-from ..layers.precision import fast_matmul
+from ..layers.precision import fast_matmul, usable_precision
 from ..transforms.collate import normalise_images
 from ..transforms.image import preprocessing_signature
 from ..transforms.prepared import prepare_study
@@ -255,7 +255,8 @@ def drawing_keys(count: int, seed: int, *, size: int) -> list[str]:
 def _seen(model: Any, pictures: npt.NDArray[np.uint8], wanted: ImageInput, small: bool) -> npt.NDArray[np.float16]:
     images = normalise_images(resized(torch.from_numpy(pictures), wanted.size), wanted)
     model.tower.to(memory_format=torch.channels_last)
-    with torch.inference_mode(), fast_matmul(), torch.autocast("cpu", torch.bfloat16):
+    low = torch.autocast("cpu", torch.bfloat16, enabled=usable_precision("bf16", "cpu") == "bf16")
+    with torch.inference_mode(), fast_matmul(), low:
         both = [model.cells(x, small=small).float().numpy().astype(np.float16) for x in (images, images.flip(3))]
     return np.stack(both, 1)
 

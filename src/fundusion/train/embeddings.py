@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..layers.precision import fast_matmul
+from ..layers.precision import fast_matmul, usable_precision
 from ..network import MultimodalNetwork
 from ..transforms.collate import normalise_images
 from ..transforms.image import preprocessing_signature
@@ -52,6 +52,7 @@ def with_vectors(
         precision: fp32 or bf16.
         progress: Called with (done, total).
     """
+    precision = usable_precision(precision, device)
     vectors = {}
     total = sum(len(x) for x in data.images.values())
     done = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..layers.precision import usable_precision
 from .checkpoint import load_checkpoint
 
 
@@ -52,11 +53,11 @@ def estimate(run: Any, *, trials: int = 3) -> Estimate:
     step, rows = probe.step(), run.training[: settings.batch_size]
     optimizer = torch.optim.AdamW(probe.groups(), lr=1e-6)
     times = []
-    precision = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    low = usable_precision(settings.precision, settings.device) == "bf16"
     for i in range(trials + 1):
         began = time.monotonic()
         for _ in range(settings.accumulate):
-            with torch.autocast(settings.device.partition(":")[0], precision, enabled=settings.precision == "bf16"):
+            with torch.autocast(settings.device.partition(":")[0], torch.bfloat16, enabled=low):
                 loss = step.loss(step.batch(rows, i, None).to(settings.device), i)
             loss.total.backward()
         optimizer.step()

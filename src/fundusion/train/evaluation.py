@@ -24,6 +24,7 @@ from ..datasets._splits import position_of
 from ..datasets.folder import discover
 from ..decision.calibration import Calibration, probabilities_from_logits
 from ..inference import encode_mirrored
+from ..layers.precision import usable_precision
 from ..metrics.classification import Undefined, auroc, macro
 from ..network import MultimodalNetwork, load_network
 from ..readers.manifest import RejectedRow
@@ -82,6 +83,7 @@ def encode_rows(
         return normalise_images(resized(stored, size or wanted.size), wanted)
 
     kind = torch.device(device).type
+    low_precision = low_precision and usable_precision("bf16", device) == "bf16"
     for start in range(0, len(rows), _BATCH):
         chosen = np.asarray(rows[start : start + _BATCH], np.int64)
         batch = data.batch(chosen, network.modalities, pixels=pixels, tokenize=tokenize).to(device)

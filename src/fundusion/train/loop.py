@@ -23,6 +23,7 @@ from ..core.errors import FundusionError, InvalidInput, require
 from ..core.interfaces import Loss
 from ..core.study import StudyRecord
 from ..layers.memory_format import prefer_channels_last
+from ..layers.precision import usable_precision
 from .checkpoint import load_checkpoint, restore, save_checkpoint
 from .config import FitConfig, TrainConfig
 from .data import load_records
@@ -215,7 +216,7 @@ def _open(run: Job, allow_changes: bool) -> _Loop:
     fabric = fabric_module.Fabric(
         accelerator=accelerator,
         devices=[int(index)] if index else 1,
-        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if usable_precision(settings.precision, settings.device) == "bf16" else "32-true",
     )
     trained = run.modules().to(fabric.device)
     prefer_channels_last(trained)
@@ -248,7 +249,10 @@ def fit(run: Job, *, allow_changes: bool = False, reporter: Reporter) -> RunResu
     loop = _open(run, allow_changes)
     state, settings = loop.state, run.settings
     total = loop.per_epoch * len(settings.plan)
-    with _signals() as received, reporter("training steps") as show:
+    title = "training steps"
+    if usable_precision(settings.precision, settings.device) != settings.precision:
+        title += " (float32: this processor has no bfloat16, which would be several times slower)"
+    with _signals() as received, reporter(title) as show:
         while state.epoch < len(settings.plan) and not _is_stale(state, settings.patience):
             began = time.monotonic()
             for rows in _batches(run, loop):
