@@ -42,6 +42,8 @@ def test_every_segmenter_is_what_its_recipe_makes(name):
     assert facts.get("unproven", {}) == recipe.unproven
     assert facts["terms"] == recipe.terms
     assert facts["training_data"] == sorted({s.name for s in recipe.sets})
+    assert sorted(facts["held_out"]) == facts["training_data"]
+    assert all(facts["held_out"].values())
 
 
 def test_vessels_of_real_eyes_reach_what_the_card_says(data_root):

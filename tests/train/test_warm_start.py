@@ -9,10 +9,11 @@ from fundusion.core.errors import IncompatibleWeights, InvalidInput, UnknownName
 from fundusion.core.registry import models
 from fundusion.layers.weights import digest, save_state
 from fundusion.segmenting import load_segmenter
+from fundusion.shipped import segmenter_facts
 from fundusion.train.config import FitConfig
 from fundusion.train.mask_data import MaskSet
 from fundusion.train.segmentation import SegmentConfig, prepare_segmentation, read_recipe, train_segmenter
-from fundusion.train.warm_start import seen_before, start_digest, start_from
+from fundusion.train.warm_start import left_out, refuse_trained_patients, seen_before, start_digest, start_from
 
 OPTIONS = {"width": 4, "levels": 3}
 
@@ -134,3 +135,33 @@ def test_a_recipe_names_a_folder_beside_it_or_a_shipped_segmenter(tmp_path):
     (tmp_path / "shipped.toml").write_text(text.format("vessels"))
     assert read_recipe(tmp_path / "near.toml").start == str(tmp_path / "runs/old")
     assert read_recipe(tmp_path / "shipped.toml").start == "vessels"
+
+
+def test_patients_that_the_first_weights_saw_are_not_held_out(tree, tmp_path):
+    config = config_of(tree, "")
+    train_segmenter(tmp_path / "first", config=config)
+    facts = load_segmenter(tmp_path / "first").facts
+    assert list(facts["held_out"]) == ["hrf"]
+    assert len(facts["held_out"]["hrf"]) == 1
+    begun = {"start": str(tmp_path / "first")}
+    same = prepare_segmentation(tmp_path / "same", config.model_copy(update=begun), quiet)
+    assert same.data.marks(same.held_out) == facts["held_out"]
+    more = config.model_copy(update={**begun, "validation_fraction": 0.4})
+    with pytest.raises(InvalidInput, match=r"[23] of the 3 patients") as caught:
+        prepare_segmentation(tmp_path / "more", more, quiet)
+    assert caught.value.code == "train.leak"
+    stored = tmp_path / "first" / "segmenter.json"
+    stored.write_text(json.dumps({k: v for k, v in facts.items() if k != "held_out"}))
+    with pytest.raises(InvalidInput, match="does not say which patients"):
+        prepare_segmentation(tmp_path / "old", config.model_copy(update=begun), quiet)
+
+
+def test_what_was_left_out_before_stays_left_out():
+    assert left_out("", {"drive": ["a"]}) == {"drive": ["a"]}
+    shipped = segmenter_facts("vessels")["held_out"]
+    both = left_out("vessels", {"drive": shipped["drive"][:1], "own": ["b"]})
+    assert both == {**shipped, "drive": shipped["drive"][:1], "own": ["b"]}
+    refuse_trained_patients("vessels", {"own": ["b"], "drive": shipped["drive"]})
+    with pytest.raises(InvalidInput, match="1 of the 1 patients"):
+        refuse_trained_patients("vessels", {"own": ["b"], "drive": ["c"]})
+    refuse_trained_patients("", {"own": ["b"]})

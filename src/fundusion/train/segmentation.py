@@ -31,7 +31,7 @@ from .mask_data import MaskData, MaskSet, prepare_masks
 from .mask_patches import cut_patches
 from .run import Reporter
 from .steps import generators_of
-from .warm_start import seen_before, start_digest, start_from
+from .warm_start import left_out, refuse_trained_patients, seen_before, start_digest, start_from
 
 _LAYOUT = torch.channels_last
 
@@ -275,6 +275,7 @@ class SegmentRun(PlainJob):
                 **({"modality": self.config.modality} if self.config.modality else {}),
                 "terms": self.config.terms,
                 "training_data": sorted({s.name for s in self.config.sets} | seen_before(self.config.start)),
+                "held_out": left_out(self.config.start, self.data.marks(self.held_out)),
                 **({"start": start_digest(self.config.start)} if self.config.start else {}),
                 "epochs": epochs,
                 "sha256": digest(path),
@@ -286,7 +287,7 @@ def prepare_segmentation(out: str | Path, config: SegmentConfig, reporter: Repor
     """Build the segmenter and read every picture with its masks.
 
     Raises:
-        InvalidInput: No picture has a mask of the structures, too few remain to train on, or what is begun from does not fit.
+        InvalidInput: No picture has a mask of the structures, too few remain to train on, or what is begun from does not fit or saw patients that are held out.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -301,6 +302,7 @@ def prepare_segmentation(out: str | Path, config: SegmentConfig, reporter: Repor
         # A name with a slip is told before hours of training, not after.
         model.only(config.kept)
     data, training, held_out = read_masks(folder, config, reporter)
+    refuse_trained_patients(config.start, data.marks(held_out))
     return SegmentRun(folder=folder, config=config, model=model, data=data, training=training, held_out=held_out)
 
 

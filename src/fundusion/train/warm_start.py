@@ -29,6 +29,45 @@ def seen_before(name: str) -> set[str]:
     return set(segmenter_facts(name).get("training_data", ())) if name else set()
 
 
+def left_out(name: str, marks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return by set the patients that neither a run nor the weights it began from were trained on, as `MaskData.marks`.
+
+    Args:
+        name: What the run began from; none where it is empty.
+        marks: What the run itself holds out.
+    """
+    before = segmenter_facts(name).get("held_out", {}) if name else {}
+    return {key: list(marks.get(key, before.get(key, ()))) for key in sorted({*before, *marks})}
+
+
+def refuse_trained_patients(name: str, marks: Mapping[str, Sequence[str]]) -> None:
+    """Compare the patients that a run holds out with those that the weights it begins from were trained on.
+
+    Args:
+        name: Shipped segmenter, or a folder with `segmenter.json`; nothing is compared where it is empty.
+        marks: What the run holds out, as `MaskData.marks`.
+
+    Raises:
+        InvalidInput: `train.leak`: some of them were trained on before, or nothing says whether they were.
+    """
+    facts = segmenter_facts(name) if name else {}
+    both = sorted(seen_before(name) & marks.keys())
+    if both and "held_out" not in facts:
+        raise InvalidInput(
+            f"{name!r} saw {', '.join(both)} and does not say which patients it left out.",
+            code="train.leak",
+            hint="Begin from a segmenter that was trained with this version, or leave the set out.",
+        )
+    known = [mark for key in both for mark in marks[key] if mark not in facts["held_out"].get(key, ())]
+    if known:
+        total = sum(len(marks[key]) for key in both)
+        raise InvalidInput(
+            f"{len(known)} of the {total} patients that would be held out of {', '.join(both)} were trained on by {name!r}.",
+            code="train.leak",
+            hint="Keep the sets, `validation_fraction` and `train.seed` of its recipe, or leave the set out.",
+        )
+
+
 def start_from(name: str, model: Any, *, model_name: str, options: Mapping[str, Any], classes: Sequence[str]) -> None:
     """Load the weights of a segmenter into a new network; structures that both have keep their answer, new ones begin at random.
 
