@@ -27,7 +27,10 @@ Cup = Annotated[_Folder, typer.Option(help=_MASKS.format("optic-cup"))]
 Field = Annotated[_Folder, typer.Option(help=_MASKS.format("field-of-view"))]
 Lesion = Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of lesion masks, such as EX=masks/ex. Repeatable.")]
 Images = Annotated[
-    _Folder, typer.Option(help="Folder of photographs: sizes are compared, ungradable ones get no numbers.")
+    _Folder,
+    typer.Option(
+        help="Folder of photographs: sizes are compared, ungradable ones get no numbers, the fovea is looked for."
+    ),
 ]
 Facts = Annotated[_Folder, typer.Option(help=_FACTS)]
 Spacing = Annotated[float | None, typer.Option(min=0.01, help="Micrometres per pixel of all eyes.")]
