@@ -1,6 +1,7 @@
 """Foveas of drawn eyes are found where they were drawn; where nothing shows one, there is a reason."""
 
 import csv
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,15 @@ def test_places_put_by_eye_are_whole():
     assert len(rows) == len({(r["set"], r["study_id"]) for r in rows}) > 100
     assert {r["part"] for r in rows} == {"looked at", "afterwards"}
     assert all(float(r["row"]) > 0 and float(r["col"]) > 0 for r in rows)
+
+
+def test_a_tiny_disc_in_a_large_picture_takes_little_memory():
+    pixels = np.full((2000, 3000, 3), 120, np.uint8)
+    rows, cols = np.ogrid[:2000, :3000]
+    disc = disc_of((rows - 900) ** 2 + (cols - 2000) ** 2 <= 5**2)
+    tracemalloc.start()
+    try:
+        assert find_fovea(pixels, disc, nasal=1.0) == "fovea.unsure"
+        assert tracemalloc.get_traced_memory()[1] < 64e6
+    finally:
+        tracemalloc.stop()

@@ -16,6 +16,8 @@ from .optic_disc import Disc
 ERROR_DD = 0.1
 #: Pixels of a disc diameter in the picture that is searched.
 _UNIT = 24.0
+#: How far around the disc the picture is looked at, up and down and to the sides, in disc diameters.
+_REACH = (4.5, 6.0)
 #: Where foveas lie: distance in disc diameters and angle below the horizontal in degrees, mean and spread.
 _DISTANCE, _ANGLE = (2.5, 0.35), (7.0, 6.0)
 #: Distances and angles that are searched.
@@ -100,27 +102,42 @@ def find_fovea(
     best = np.unravel_index(int(np.argmax(np.where(visible, dark - _VESSELS * crossed + likely, -np.inf))), dark.shape)
     if dark[best] < _LEAST_DARK or share[best] < _LEAST_SHARE:
         return "fovea.unsure"
-    row, col = ((float(v[best]) + 0.5) / s - 0.5 for v, s in zip((rows, cols), maps.step, strict=True))
+    row, col = (
+        (float(v[best]) + 0.5) / s - 0.5 + c for v, s, c in zip((rows, cols), maps.step, maps.corner, strict=True)
+    )
     return FoundFovea(center=(row, col), darkness=float(dark[best]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Maps:
-    """The picture in which a disc is `_UNIT` px wide: what the field shows, darkness, share of vessels; where the disc lies in it."""
+    """The surroundings of a disc that is `_UNIT` px wide: what the field shows, darkness, share of vessels; where the disc lies in them.
+
+    Args:
+        inside: 1 in the field, 0 elsewhere.
+        dark: How much darker than a wider neighbourhood, natural logarithm.
+        crossed: Share of vessels.
+        disc: (row, col).
+        step: Pixels for one of the photograph, down and across.
+        corner: First row and column of the photograph.
+    """
 
     inside: Floats
     dark: Floats
     crossed: Floats
     disc: tuple[float, float]
     step: tuple[float, float]
+    corner: tuple[int, int]
 
 
 def _maps(pixels: npt.NDArray[np.uint8], disc: Disc, vessels: Bools | None, field: Bools) -> _Maps:
-    shape = pixels.shape[:2]
+    low = [max(math.floor(c - r * disc.diameter_px), 0) for c, r in zip(disc.center, _REACH, strict=True)]
+    high = [math.ceil(c + r * disc.diameter_px) for c, r in zip(disc.center, _REACH, strict=True)]
+    window = slice(low[0], high[0]), slice(low[1], high[1])
+    shape = field[window].shape
     height, width = (max(round(side * _UNIT / disc.diameter_px), 1) for side in shape)
 
     def small(values: npt.NDArray[Any]) -> Floats:
-        return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+        return np.asarray(cv2.resize(values[window], (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
     seen = (small(field.astype(np.float32)) > 0.99).astype(np.float32)
     inside = np.asarray(
@@ -128,14 +145,15 @@ def _maps(pixels: npt.NDArray[np.uint8], disc: Disc, vessels: Bools | None, fiel
     )
     lines = np.zeros_like(inside) if vessels is None else small(vessels.astype(np.float32))
     step = height / shape[0], width / shape[1]
-    row, col = ((c + 0.5) * s - 0.5 for c, s in zip(disc.center, step, strict=True))
+    row, col = ((c - first + 0.5) * s - 0.5 for c, first, s in zip(disc.center, low, step, strict=True))
     rows, cols = np.indices(inside.shape, dtype=np.float32)
     beyond = np.hypot(rows - row, cols - col) > 0.75 * _UNIT
     colors = small(pixels)
     light = np.log1p(0.3 * colors[..., 0] + 0.7 * colors[..., 1])
     weight = (inside * np.clip(1 - 3 * lines, 0, 1) * beyond).astype(np.float32)
     dark = _mean(light, weight, 0.8) - _mean(light, weight, 0.22)
-    return _Maps(inside=inside, dark=dark, crossed=_mean(lines, inside, 0.3), disc=(row, col), step=step)
+    crossed = _mean(lines, inside, 0.3)
+    return _Maps(inside=inside, dark=dark, crossed=crossed, disc=(row, col), step=step, corner=(low[0], low[1]))
 
 
 def _at(values: Floats, rows: Floats, cols: Floats) -> Floats:
