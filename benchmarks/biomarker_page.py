@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from fundusion.biomarkers.outcome import REASONS
 from fundusion.biomarkers.vessel_graph import vessel_graph
 from fundusion.core.durable import write_bytes, write_text
 
+#: Numbers of the authors' example beside ours.
+PHENOTYPES_OF_DRIVE_17 = Path(__file__).parent / "results" / "phenotypes.json"
 #: Title, picture, words, and the biomarkers of each part of the page.
 PARTS = (
     ("Vessels: density, length, width", "graph", "Red arteries and blue veins of a drawn eye with their centre lines; green dots are bifurcations. White: the disc. "
@@ -72,8 +75,17 @@ def page(stored: Mapping[str, Any]) -> str:
         ]
         lines += [_row(name, _fact(name), stored["errors"]) for name in names]
         lines.append("")
-    lines += [_PHENOTYPES, "", "| name | phenotype | unit |", "|---|---|---|"]
-    lines += [f"| `{n}` | {title} | {unit} |" for n, (title, unit) in PHENOTYPES.items()]
+    example = json.loads(PHENOTYPES_OF_DRIVE_17.read_text("utf-8"))
+    titles = list(next(iter(example.values())))
+    lines += [
+        _PHENOTYPES,
+        "",
+        f"| name | phenotype | unit | {' | '.join(titles)} |",
+        "|---|---|---|" + "---|" * len(titles),
+    ]
+    for n, (title, unit) in PHENOTYPES.items():
+        numbers = (example[n][t] for t in titles)
+        lines.append(f"| `{n}` | {title} | {unit} | {' | '.join('' if v is None else f'{v:g}' for v in numbers)} |")
     lines += ["", "## Reasons and remarks", "", "| code | meaning |", "|---|---|"]
     lines += [f"| `{code}` | {text} |" for code, text in REASONS.items()]
     lines += ["", "## Time", "", _TIME, ""]
@@ -113,7 +125,11 @@ _PHENOTYPES = """## Phenotypes of UK Biobank
 
 `vascular_idp.ukbb` (role `measure`) gives the 17 phenotypes of Ortín Vela et al. 2024, doi:10.1038/s41467-024-52334-1, under their own names. From the segments
 that the authors publish for DRIVE 17 it gives their numbers (all within 1e-3). `vascular_idp.scaled` scales their pixel constants with the field of view.
-Positive artery-vein scores are arteries, as in their data."""
+Positive artery-vein scores are arteries, as in their data.
+
+The last column is of our own centre lines, widths and branchings of the artery-vein map of that example (`benchmarks/reproduce/phenotypes.py`); the authors traced the
+photograph. Angles agree within 2.1 degrees, the equivalents within 9 % (arteries) and 24 % (veins). Widths of all segments and bifurcations differ more: other segments are traced,
+and the authors count ends of segments that meet, ours are places where three vessels do. Tortuosities are not among the published numbers of the example."""
 
 
 _TIME = """Walking pixels is compiled on first use, about 15 s of processor time once for each version; the code is kept in `kernels` of `FUNDUSION_HOME` (by default

@@ -1,6 +1,7 @@
 """Official numbers of the published example from the official segments; the same phenotypes from our own centre lines."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,18 @@ def test_our_own_centre_lines_come_close(official):
         assert found[name] == pytest.approx(theirs[name], abs=most), name
     assert found["VD_orig_artery"] == theirs["VD_orig_artery"]
     assert all(v is not None and np.isfinite(v) for v in found.values())
+
+
+def test_the_table_of_the_page_is_what_the_script_finds(golden_root, benchmarks):
+    script = benchmarks("reproduce/phenotypes")
+    found = script.compared(golden_root / "idp")
+    stored = Path(__file__).parents[2] / "benchmarks" / "results" / "phenotypes.json"
+    assert found.keys() == idp.PHENOTYPES.keys()
+    for name, row in json.loads(stored.read_text("utf-8")).items():
+        for title, value in row.items():
+            assert found[name][title] == (None if value is None else pytest.approx(value, rel=1e-4)), (name, title)
+        if row["authors"] is not None:
+            assert row["from their segments"] == pytest.approx(row["authors"], abs=1e-3)
 
 
 def test_the_widest_pair_wins_and_three_votes_are_needed():

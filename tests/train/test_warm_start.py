@@ -107,6 +107,9 @@ def test_another_network_is_refused(tmp_path):
         )
     with pytest.raises(UnknownName):
         start_digest("nothing")
+    with pytest.raises(InvalidInput, match=r"begins from '\.\./runs/nothing'") as caught:
+        start_digest("../runs/nothing")
+    assert caught.value.code == "config.start"
 
 
 def test_weights_that_were_exchanged_are_refused(tree, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,18 +16,32 @@ from ..shipped import segmenter_facts
 _LAST = "unet1.final."
 
 
+def _facts(name: str) -> dict[str, Any]:
+    if ("/" in name or "\\" in name) and not Path(name).is_dir():
+        raise InvalidInput(
+            f"the recipe begins from {name!r}, and no such folder lies beside it.",
+            code="config.start",
+            hint="Train that segmenter first (its recipe says with which command), or name one of the package.",
+        )
+    return segmenter_facts(name)
+
+
 def start_digest(name: str) -> str:
     """Return the SHA-256 of the weights that a recipe begins from, so that a run of other weights is another run.
 
     Args:
         name: Shipped segmenter, or a folder with `segmenter.json`.
+
+    Raises:
+        InvalidInput: `config.start`: a folder that does not exist.
+        UnknownName: No such segmenter.
     """
-    return str(segmenter_facts(name)["sha256"])
+    return str(_facts(name)["sha256"])
 
 
 def seen_before(name: str) -> set[str]:
     """Return the sets that the weights begun from were trained on; none where nothing is begun from."""
-    return set(segmenter_facts(name).get("training_data", ())) if name else set()
+    return set(_facts(name).get("training_data", ())) if name else set()
 
 
 def left_out(name: str, marks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -36,7 +51,7 @@ def left_out(name: str, marks: Mapping[str, Sequence[str]]) -> dict[str, list[st
         name: What the run began from; none where it is empty.
         marks: What the run itself holds out.
     """
-    before = segmenter_facts(name).get("held_out", {}) if name else {}
+    before = _facts(name).get("held_out", {}) if name else {}
     return {key: list(marks.get(key, before.get(key, ()))) for key in sorted({*before, *marks})}
 
 
@@ -50,7 +65,7 @@ def refuse_trained_patients(name: str, marks: Mapping[str, Sequence[str]]) -> No
     Raises:
         InvalidInput: `train.leak`: some of them were trained on before, or nothing says whether they were.
     """
-    facts = segmenter_facts(name) if name else {}
+    facts = _facts(name) if name else {}
     both = sorted(seen_before(name) & marks.keys())
     if both and "held_out" not in facts:
         raise InvalidInput(
@@ -83,6 +98,7 @@ def start_from(name: str, model: Any, *, model_name: str, options: Mapping[str, 
         InvalidInput: Its network is another one; or it is a W-Net of other structures, whose second part reads every answer of the first.
         IncompatibleWeights: The file was damaged or exchanged (`model.digest`).
     """
+    _facts(name)
     begun = load_segmenter(name)
     facts = begun.facts
     theirs = {k: v for k, v in facts["options"].items() if k != "classes"}
