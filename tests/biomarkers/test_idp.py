@@ -12,33 +12,21 @@ from fundusion.biomarkers.vessel_graph import vessel_graph
 from fundusion.models.vascular_idp import VascularPhenotypes
 
 
-def rows(path):
-    return [np.array([float(v) for v in line.split("\t") if v.strip()]) for line in path.read_text().splitlines()]
+@pytest.fixture(scope="module")
+def script(benchmarks):
+    return benchmarks("reproduce/phenotypes")
 
 
 @pytest.fixture(scope="module")
-def official(golden_root):
+def official(golden_root, script):
     """Segments, maps, disc and numbers of DRIVE 17."""
     from PIL import Image
 
     folder = golden_root / "idp"
-    parts = {
-        n: rows(folder / f"17_test_all_{n}.tsv") for n in ("center1Coordinates", "center2Coordinates", "rawDiameters")
-    }
-    stats = np.array(
-        [
-            [float(v) for v in line.split("\t")]
-            for line in (folder / "17_test_all_segmentStats.tsv").read_text().splitlines()[1:]
-        ]
-    )
-    segments = idp.Segments(
-        x=parts["center2Coordinates"], y=parts["center1Coordinates"], diameters=parts["rawDiameters"],
-        kinds=np.sign(stats[:, 3]).astype(np.int64), medians=stats[:, 0],
-    )  # fmt: skip
     colors = np.asarray(Image.open(folder / "17_test.png").convert("RGB"))
     numbers = json.loads((folder / "drive17_example.json").read_text())
     od = numbers["od"]
-    return segments, colors, (od["x"], od["y"], (od["width"] + od["height"]) / 4), numbers
+    return script.official_segments(folder), colors, (od["x"], od["y"], (od["width"] + od["height"]) / 4), numbers
 
 
 def test_official_numbers_from_official_segments(official):
@@ -98,8 +86,7 @@ def test_our_own_centre_lines_come_close(official):
     assert all(v is not None and np.isfinite(v) for v in found.values())
 
 
-def test_the_table_of_the_page_is_what_the_script_finds(golden_root, benchmarks):
-    script = benchmarks("reproduce/phenotypes")
+def test_the_table_of_the_page_is_what_the_script_finds(golden_root, script):
     found = script.compared(golden_root / "idp")
     stored = Path(__file__).parents[2] / "benchmarks" / "results" / "phenotypes.json"
     assert found.keys() == idp.PHENOTYPES.keys()
