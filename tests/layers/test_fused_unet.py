@@ -55,7 +55,8 @@ def test_half_precision_starts_from_the_exact_picture():
                 assert fused.segment(levels).dtype == torch.float32
         except RuntimeError as error:
             # A processor without these convolutions still tells what they would have been given.
-            assert "needs the cpu support" in str(error)
+            if "needs the cpu support" not in str(error):
+                raise
         assert torch.equal(seen[0].float() * 256, (levels * 255).round())
 
 
