@@ -1,6 +1,7 @@
 """How far the fovea that `analyze` finds lies from places that were put by eye, in disc diameters.
 
     python benchmarks/reproduce/foveas.py --out benchmarks/results/foveas.json
+    python benchmarks/reproduce/foveas.py --sides 400      # whether the side of the disc on which it is found is that of the eye that ODIR states; adds to the file
 
 `foveas.csv` holds the places in pixels of the photographs, put on crops with more contrast, without a mark of what the search says, by a person who is no clinician;
 photographs in which no fovea was seen are not in it. `looked at` were seen while the search was written, `afterwards` only after nothing was changed any more. Disc and
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
+import random
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +40,16 @@ def main() -> None:
     """Find, compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FUNDUSION_DATA", "../shared/data")))
+    parser.add_argument("--sides", type=int, metavar="N", help="Only compare sides, in N pictures of ODIR.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/foveas.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.sides:
+        result = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
+        result["sides"] = sides(options.data, options.sides)
+        print(result["sides"])
+        write_json(options.out, result)
+        return
     measurer = Measurer(names=("vessels", "disc_cup"))
     errors: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     with PLACES.open(encoding="utf-8") as file:
@@ -75,6 +86,27 @@ def main() -> None:
     for key, numbers in result.items():
         print(key, numbers)
     write_json(options.out, result)
+
+
+def sides(data: Path, count: int) -> dict[str, Any]:
+    """Return how often the fovea, looked for without a stated eye, lies on the temporal side of the eye that ODIR states."""
+    records = list(datasets.create("odir", root=data / "odir"))
+    random.Random(77).shuffle(records)
+    measurer = Measurer(names=("disc_cup",))
+    found: dict[str, Any] = {"pictures": 0, "found": 0, "right side": 0, "other side": []}
+    for record in records[:count]:
+        image = read_study(record).images["cfp"][0]
+        squares = cut_squares(image, find_field_of_view(image.pixels), measurer.sides, name="cfp.0")
+        eye = measurer.measure(squares).found
+        found["pictures"] += 1
+        if eye.fovea is None or eye.disc is None:
+            continue
+        found["found"] += 1
+        if record.laterality == ("OD" if eye.fovea[1] < eye.disc.center[1] else "OS"):
+            found["right side"] += 1
+        else:
+            found["other side"].append(record.study_id)
+    return found
 
 
 def summary(values: list[float]) -> dict[str, float]:
