@@ -246,7 +246,7 @@ def measure_item(item: MaskItem, reading: Reading) -> Measured:
     if code:
         raise InvalidInput(REASONS[code], code=code, hint="Check that white is vessel and black is not.")
     if image is not None and image.pixels.shape[2:] == (3,):
-        seen = masks.get("field", find_field_of_view(image.pixels).mask(image.pixels.shape))
+        seen = masks["field"] if "field" in masks else find_field_of_view(image.pixels).mask(image.pixels.shape)
         facts = look_for_fovea(facts, image.pixels, masks, seen)
     found = measure_eye(masks, facts, probabilities=probabilities)
     return Measured(found=found, laterality=facts.laterality, masks=masks, image=image)

@@ -77,7 +77,7 @@ def fast_matmul(*, enabled: bool = True) -> Iterator[bool]:
         yield True
 
 
-#: bfloat16 that takes this many times as long as float32 is computed in software: 8 to 10 times on a processor without it, 0.3 to 1.2 on one with it.
+#: bfloat16 that takes this many times as long as float32 is computed in software: there it takes about ten times as long, in hardware less than float32.
 _EMULATED = 2.5
 
 
